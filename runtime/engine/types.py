@@ -1,0 +1,65 @@
+"""What an engine is: a tower compiled for one device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """The device that an engine runs on.
+
+    Attributes:
+        requested: What the user asked for: auto, tensorrt, cuda or cpu.
+        kind: What runs: tensorrt, cuda or cpu.
+        provider: Run time and version.
+        name: The processor's own name.
+        threads: Threads that the engine computes with.
+        reason: Why this device was chosen.
+    """
+
+    requested: str
+    kind: str
+    provider: str
+    name: str
+    threads: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """The inputs and the output of a tower.
+
+    Attributes:
+        inputs: Name → (dtype, shape), None for a dynamic dimension.
+        dimension: Length of the output vector.
+    """
+
+    inputs: dict[str, tuple[str, tuple[int | None, ...]]]
+    dimension: int
+
+
+class Engine(Protocol):
+    """A tower compiled for one device."""
+
+    @property
+    def spec(self) -> TensorSpec:
+        """Inputs and output."""
+        ...
+
+    @property
+    def device(self) -> DeviceInfo:
+        """Where it runs, and why there."""
+        ...
+
+    def __call__(self, **inputs: NDArray[Any]) -> NDArray[np.float32]:
+        """Embed a batch.
+
+        Returns:
+            (n, dimension) float32, L2-normalised.
+        """
+        ...

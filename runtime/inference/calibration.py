@@ -1,0 +1,164 @@
+"""How sure the numbers are: intervals and abstention from calibration patients that ship with the bundle.
+
+The bundle holds the embeddings and the measured expression of patients who are neither in the atlas nor in training. At run
+time they go through the very inference that the slide goes through, with the same weight of text, number of neighbours and
+excluded patients, so an interval always belongs to the prediction beside it.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ..atlas import Atlas
+from ..bundle import Bundle
+from ..errors import BundleContentError
+from .biomarkers import infer_expression
+from .conformal import patient_quantile, patient_weights, tile_quantile
+from .retrieve import retrieve
+
+# One in fifty tiles of ordinary tissue is turned away: few enough to keep a slide whole, enough to notice strange tissue.
+ABSTENTION_RATE = 0.02
+METHOD = (
+    "split conformal by patient: slide values by the quantile over patients, tile values by the patient-weighted "
+    "hierarchical quantile"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationCases:
+    """Held-out tiles with their measured expression.
+
+    Attributes:
+        patients: (c,) pseudonyms.
+        he: (c, d) unit vectors of the H&E tiles.
+        text: (c, d) unit vectors of each patient's notes.
+        z: (c, m) measured expression in standard deviations of the atlas; NaN where not measured.
+    """
+
+    patients: NDArray[np.str_]
+    he: NDArray[np.float32]
+    text: NDArray[np.float32]
+    z: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the calibration patients say about one way of predicting.
+
+    Attributes:
+        coverage: Probability that an interval covers the measured value of a new patient.
+        patients: Number of calibration patients.
+        cases: Number of calibration tiles.
+        tile_half_width: (m,) float32 in z; infinite where too few patients measured the marker.
+        slide_half_width: (m,) float32 in z, for the mean over a slide's tiles.
+        similarity_threshold: Best H&E similarity below which a tile abstains.
+        similarities: (c,) float32 best H&E similarities of the calibration tiles, ascending.
+        similarity_weights: (c,) float64 patient weights of them.
+    """
+
+    coverage: float
+    patients: int
+    cases: int
+    tile_half_width: NDArray[np.float32]
+    slide_half_width: NDArray[np.float32]
+    similarity_threshold: float
+    similarities: NDArray[np.float32]
+    similarity_weights: NDArray[np.float64]
+
+    def percentile(self, similarity: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Share (0 to 100) of held-out tiles whose own best match is less similar."""
+        cumulative = np.concatenate([[0.0], np.cumsum(self.similarity_weights)])
+        share = cumulative[np.searchsorted(self.similarities, similarity, side="left")]
+        return np.where(np.isfinite(similarity), 100 * share, np.nan).astype(np.float32)
+
+
+def read_cases(bundle: Bundle, atlas: Atlas) -> CalibrationCases:
+    """Read the bundle's calibration patients.
+
+    Raises:
+        BundleContentError: The table doesn't fit the atlas, or a calibration patient is also in the atlas.
+    """
+    try:
+        table = pa.ipc.open_file(io.BytesIO(bundle.read(bundle.manifest.calibration.file))).read_all()
+        cases = CalibrationCases(
+            patients=np.asarray(table["patient"].to_pylist(), dtype=np.str_),
+            he=_matrix(table["he"]),
+            text=_matrix(table["text"]),
+            z=(_matrix(table["expression"]) - atlas.mean) / atlas.std,
+        )
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise BundleContentError(f"The bundle's calibration table can't be read: {error}") from error
+    _check(cases, atlas)
+    return cases
+
+
+def calibrate(
+    atlas: Atlas,
+    cases: CalibrationCases,
+    *,
+    with_notes: bool,
+    text_weight: float,
+    neighbours: int,
+    allowed: NDArray[np.bool_] | None = None,
+    coverage: float = 0.9,
+) -> Calibration:
+    """Predict the calibration patients as the slide is predicted, and measure the errors."""
+    options = {"text_weight": text_weight, "neighbours": neighbours, "allowed": allowed}
+    alone = retrieve(atlas, cases.he, None, **options)  # type: ignore[arg-type]
+    found = retrieve(atlas, cases.he, cases.text, **options) if with_notes else alone  # type: ignore[arg-type]
+    error = infer_expression(atlas, found).value - cases.z
+    best = alone.he_similarity[:, 0]
+    order = np.argsort(best, kind="stable")
+    markers = range(len(atlas.markers))
+    return Calibration(
+        coverage=coverage,
+        patients=len(np.unique(cases.patients)),
+        cases=len(cases.patients),
+        tile_half_width=_float32([tile_quantile(np.abs(error[:, m]), cases.patients, coverage) for m in markers]),
+        slide_half_width=_float32(
+            [patient_quantile(np.abs(_patient_means(error[:, m], cases.patients)), coverage) for m in markers]
+        ),
+        similarity_threshold=_lower_quantile(best, cases.patients, ABSTENTION_RATE),
+        similarities=best[order],
+        similarity_weights=patient_weights(cases.patients)[order],
+    )
+
+
+def _patient_means(values: NDArray[np.float32], patients: NDArray[np.str_]) -> NDArray[np.float64]:
+    means = []
+    for patient in np.unique(patients):
+        own = values[patients == patient]
+        own = own[np.isfinite(own)]
+        means.append(own.mean(dtype=np.float64) if len(own) else np.nan)
+    return np.asarray(means, dtype=np.float64)
+
+
+def _lower_quantile(values: NDArray[np.float32], patients: NDArray[np.str_], share: float) -> float:
+    """The value that all but `share` of a new patient's tiles lie above."""
+    quantile = -tile_quantile(-values, patients, 1 - share)
+    return float(values.min()) if np.isinf(quantile) else float(quantile)
+
+
+def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    flat = np.concatenate([np.asarray(chunk.flatten(), dtype=np.float32) for chunk in column.chunks])
+    return flat.reshape(len(column), -1)
+
+
+def _float32(values: list[float]) -> NDArray[np.float32]:
+    return np.asarray(values, dtype=np.float32)
+
+
+def _check(cases: CalibrationCases, atlas: Atlas) -> None:
+    dimension = atlas.vectors.shape[1]
+    if cases.he.shape[1] != dimension or cases.text.shape[1] != dimension or cases.z.shape[1] != len(atlas.markers):
+        raise BundleContentError("The bundle's calibration table does not have the shape of its atlas.")
+    shared = set(cases.patients.tolist()) & set(map(str, atlas.patients))
+    if shared:
+        raise BundleContentError(
+            f"{len(shared)} calibration patients are also in the atlas: intervals would be too narrow."
+        )

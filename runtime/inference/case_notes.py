@@ -1,0 +1,68 @@
+"""The notes of a case as a vector, and what the result says about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle import Bundle
+from ..engine import choose_engine
+from ..notes import Notes, Tokenizer, Tokens, markers_named, read_notes
+from ..report.schema import NotesSection
+
+_NONE_GIVEN = NotesSection(
+    given=False, facts={}, prompt=None, tokens=0, truncated=False, dropped=[], markers_named=[], warnings=[]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseNotes:
+    """What the text tower made of a case.
+
+    Attributes:
+        vector: (d,) float32 unit vector, or None without notes.
+        section: What the result says.
+    """
+
+    vector: NDArray[np.float32] | None
+    section: NotesSection
+
+
+def embed_notes(bundle: Bundle, path: Path | None) -> CaseNotes:
+    """Read the notes, and embed their prompt.
+
+    The text tower always runs on the CPU: it embeds one prompt a slide.
+
+    Raises:
+        NotesError: The notes can't be used.
+    """
+    if path is None:
+        return CaseNotes(None, _NONE_GIVEN)
+    notes = read_notes(path)
+    text = bundle.manifest.text
+    tokens = Tokenizer.from_bytes(bundle.read(text.tokenizer), text.max_length).encode(notes.prompt)
+    engine = choose_engine(bundle.read(text.file), device="cpu", threads=1)
+    vectors = engine(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
+    named = markers_named(notes, bundle.manifest.atlas.markers)
+    return CaseNotes(vectors[0], _describe(notes, tokens, named, text.max_length))
+
+
+def _describe(notes: Notes, tokens: Tokens, named: tuple[str, ...], longest: int) -> NotesSection:
+    warnings = list(notes.warnings)
+    if tokens.truncated:
+        warnings.append(f"the notes make {tokens.count} tokens; the text tower read the first {longest}")
+    if named:
+        warnings.append(f"the notes name {', '.join(named)}: for these markers they may hold the answer")
+    return NotesSection(
+        given=True,
+        facts=dict(notes.facts),
+        prompt=None if notes.text is not None else notes.prompt,
+        tokens=tokens.count,
+        truncated=tokens.truncated,
+        dropped=list(notes.dropped),
+        markers_named=list(named),
+        warnings=warnings,
+    )

@@ -1,0 +1,46 @@
+"""What a user may choose about a run, and the numbers that it must lie between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+
+MOST_NEIGHBOURS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """How to predict; None takes the bundle's own value.
+
+    Attributes:
+        bundle: Bundle directory, or None for the embedded one.
+        out: Folder in which a folder named after the slide is made.
+        device: auto, tensorrt, cuda or cpu.
+        mpp: Micrometres per level-0 pixel, overriding what the slide says.
+        text_weight: Weight of the notes in the fused search, 0 to 1.
+        neighbours: Patches behind each tile.
+        exclude_patients: Atlas patients who may not be evidence.
+        force: Replace a finished result.
+        threads: Threads for decoding and for the engine; None takes all cores.
+    """
+
+    bundle: Path | None = None
+    out: Path = Path("results")
+    device: str = "auto"
+    mpp: float | None = None
+    text_weight: float | None = None
+    neighbours: int | None = None
+    exclude_patients: tuple[str, ...] = ()
+    force: bool = False
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing, before any work."""
+        if self.text_weight is not None and not 0 <= self.text_weight <= 1:
+            raise UsageError(f"--text-weight must lie between 0 and 1, not {self.text_weight}.")
+        if self.neighbours is not None and not 1 <= self.neighbours <= MOST_NEIGHBOURS:
+            raise UsageError(f"--neighbours must lie between 1 and {MOST_NEIGHBOURS}, not {self.neighbours}.")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads must be at least 1, not {self.threads}.")

@@ -1,0 +1,179 @@
+"""Puts a run's findings into the words and numbers of `result.json`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from ..report.schema import (
+    BundleSection,
+    DeviceSection,
+    Result,
+    SlideSection,
+    StainSection,
+    TilesSection,
+    UnreadableTile,
+)
+from ..version import product
+from .calibration import Calibration
+from .evidence import ChosenTile, gather_evidence
+from .retrieve import Retrieved
+from .summarise import LEAST_SUPPORTED_SHARE, describe_calibration, summarise, supported_share
+from .tiles import TileResults
+
+if TYPE_CHECKING:
+    from ..slide import SlideInfo
+    from .case_notes import CaseNotes
+    from .clock import StageClock
+    from .embed import EmbeddedTiles
+    from .options import PredictOptions
+    from .predict import Model
+    from .survey import Survey
+
+# A slide with this share of unsupported tissue is mostly unlike the atlas, whatever the rest says.
+_STRANGE_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What retrieval and inference found.
+
+    Attributes:
+        tiles: Every tile of the plan.
+        table: The same as the table that is written.
+        found: Neighbours with the notes, for the readable tiles.
+        chosen: Tiles to show.
+        calibration: Intervals of the prediction with notes.
+        calibration_alone: Intervals of the prediction without notes.
+    """
+
+    tiles: TileResults
+    table: pa.Table
+    found: Retrieved
+    chosen: tuple[ChosenTile, ...]
+    calibration: Calibration
+    calibration_alone: Calibration
+
+
+def assemble_result(
+    info: SlideInfo,
+    digest: str,
+    survey: Survey,
+    notes: CaseNotes,
+    model: Model,
+    options: PredictOptions,
+    embedded: EmbeddedTiles,
+    findings: Findings,
+    clock: StageClock,
+) -> Result:
+    """Make the result of a run; everything that the report shows comes from here."""
+    tiles, atlas = findings.tiles, model.atlas
+    named = tuple(notes.section.markers_named)
+    section = _describe_slide(info, digest, survey)
+    return Result(
+        product=product(),
+        bundle=_describe_bundle(model),
+        device=_describe_device(model),
+        slide=section,
+        tiles=_describe_tiles(survey, embedded, tiles),
+        notes=notes.section,
+        parameters=_parameters(model, options),
+        calibration=describe_calibration(findings.calibration),
+        biomarkers=summarise(atlas, tiles, findings.calibration, findings.calibration_alone, named),
+        evidence=gather_evidence(findings.chosen, tiles, findings.found, atlas, findings.calibration),
+        warnings=_warnings(model, section, notes, tiles, embedded),
+        timing={**clock.seconds, "total": clock.total()},
+    )
+
+
+def _describe_bundle(model: Model) -> BundleSection:
+    manifest = model.bundle.manifest
+    return BundleSection(
+        name=manifest.name,
+        version=manifest.version,
+        digest=model.bundle.digest,
+        synthetic=manifest.synthetic,
+        statement=manifest.statement,
+        patches=manifest.atlas.patch_count,
+        patients=manifest.atlas.patient_count,
+    )
+
+
+def _describe_device(model: Model) -> DeviceSection:
+    device = asdict(model.engine.device)
+    return DeviceSection(used=device.pop("kind"), **device)
+
+
+def _describe_slide(info: SlideInfo, digest: str, survey: Survey) -> SlideSection:
+    finest = info.levels[0]
+    return SlideSection(
+        name=info.name,
+        format=info.format,
+        reader=info.reader,
+        sha256=digest,
+        width=finest.width,
+        height=finest.height,
+        levels=len(info.levels),
+        mpp_x=info.resolution.x,
+        mpp_y=info.resolution.y,
+        mpp_source=info.resolution.source,
+        stain=StainSection(looks_like=survey.stain.looks_like, reason=survey.stain.reason),
+        warnings=list(info.warnings),
+    )
+
+
+def _describe_tiles(survey: Survey, embedded: EmbeddedTiles, tiles: TileResults) -> TilesSection:
+    grid, counts = survey.plan.grid, survey.plan.counts
+    return TilesSection(
+        size=grid.size,
+        mpp=grid.mpp,
+        level=survey.plan.level,
+        extent=grid.extent,
+        grid=counts["grid"],
+        background=counts["background"],
+        pen=counts["pen"],
+        fold=counts["fold"],
+        blur=int((tiles.status == "blur").sum()),
+        unreadable=len(embedded.unreadable),
+        predicted=int((tiles.status == "predicted").sum()),
+        abstained=int((tiles.status == "abstained").sum()),
+        unreadable_tiles=[
+            UnreadableTile(x=int(grid.origins[tile, 0]), y=int(grid.origins[tile, 1]), reason=reason)
+            for tile, reason in sorted(embedded.unreadable.items())
+        ],
+    )
+
+
+def _parameters(model: Model, options: PredictOptions) -> dict[str, Any]:
+    return {
+        "text_weight": model.text_weight,
+        "neighbours": model.neighbours,
+        "exclude_patients": list(options.exclude_patients),
+        "mpp_override": options.mpp,
+        "least_supported_share": LEAST_SUPPORTED_SHARE,
+    }
+
+
+def _warnings(
+    model: Model, slide: SlideSection, notes: CaseNotes, tiles: TileResults, embedded: EmbeddedTiles
+) -> list[str]:
+    """What a reader must know before trusting the numbers, most important first."""
+    warnings = []
+    if model.bundle.manifest.synthetic:
+        warnings.append(
+            "The bundle is synthetic: its towers and its atlas come from simulated tissue. On a real slide its numbers "
+            "show that the software works, and nothing about the patient."
+        )
+    if slide.stain.looks_like != "H&E":
+        warnings.append(f"The slide may not be H&E ({slide.stain.looks_like}): {slide.stain.reason}.")
+    share = supported_share(tiles)
+    if share < 1 - _STRANGE_SHARE:
+        warnings.append(f"Only {100 * share:.0f} % of the tissue resembles anything in the atlas; the rest abstains.")
+    if embedded.unreadable:
+        warnings.append(f"{len(embedded.unreadable)} tiles could not be read and were left out.")
+    warnings += [f"{text[0].upper()}{text[1:]}." for text in (*slide.warnings, *notes.section.warnings)]
+    if notes.section.dropped:
+        warnings.append(f"Left out of the notes as identifiers: {', '.join(notes.section.dropped)}.")
+    return warnings

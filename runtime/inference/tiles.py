@@ -1,0 +1,133 @@
+"""What each tile of the slide says, as arrays and as the table that is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ..atlas import Atlas
+from ..slide import TilePlan, is_blurred
+from .biomarkers import Expression, infer_expression
+from .calibration import Calibration
+from .embed import EmbeddedTiles
+from .retrieve import Retrieved
+
+
+@dataclass(frozen=True, slots=True)
+class TileResults:
+    """Everything about the n tiles of the plan, in its order.
+
+    Attributes:
+        origins: (n, 2) int32 level-0 x, y.
+        status: (n,) str: predicted, abstained, blur or unreadable.
+        vectors: (n, d) float32.
+        similarity: (n,) float32 best H&E similarity to the atlas; NaN for tiles that were not searched.
+        percentile: (n,) float32, 0 to 100, of that similarity among held-out tiles.
+        expression: (n, m) arrays with notes; NaN where the tile is not predicted.
+        without_notes: (n, m) float32 values from the H&E alone; NaN likewise.
+        row_of: Tile index → row of the retrieval that found its neighbours.
+    """
+
+    origins: NDArray[np.int32]
+    status: NDArray[np.str_]
+    vectors: NDArray[np.float32]
+    similarity: NDArray[np.float32]
+    percentile: NDArray[np.float32]
+    expression: Expression
+    without_notes: NDArray[np.float32]
+    row_of: dict[int, int]
+
+
+def readable_tiles(embedded: EmbeddedTiles) -> NDArray[np.int64]:
+    """Indices of the tiles that are sharp and were read, in order."""
+    usable = ~is_blurred(embedded.sharpness)
+    usable[list(embedded.unreadable)] = False
+    return np.flatnonzero(usable)
+
+
+def judge_tiles(
+    plan: TilePlan,
+    embedded: EmbeddedTiles,
+    searched: NDArray[np.int64],
+    found: Retrieved,
+    alone: Retrieved,
+    atlas: Atlas,
+    calibration: Calibration,
+) -> TileResults:
+    """Turn neighbours into values, and abstain where the nearest evidence is too far.
+
+    Args:
+        searched: (s,) tile indices that `found` and `alone` are about.
+        found: Their neighbours with notes.
+        alone: Their neighbours from the H&E alone.
+    """
+    count = len(plan.grid.origins)
+    best = alone.he_similarity[:, 0]
+    supported = best >= calibration.similarity_threshold
+    status = np.where(is_blurred(embedded.sharpness), "blur", "unreadable").astype("<U10")
+    status[list(embedded.unreadable)] = "unreadable"
+    status[searched] = np.where(supported, "predicted", "abstained")
+    keep = searched[supported]
+    return TileResults(
+        origins=plan.grid.origins,
+        status=status,
+        vectors=embedded.vectors,
+        similarity=_scatter(count, searched, best),
+        percentile=_scatter(count, searched, calibration.percentile(best)),
+        expression=_spread_out(count, keep, infer_expression(atlas, found), supported),
+        without_notes=_scatter(count, keep, infer_expression(atlas, alone).value[supported]),
+        row_of={int(tile): row for row, tile in enumerate(searched)},
+    )
+
+
+def tile_table(
+    plan: TilePlan, embedded: EmbeddedTiles, tiles: TileResults, calibration: Calibration, markers: tuple[str, ...]
+) -> pa.Table:
+    """The rows of `tiles.parquet`; values are null where nothing is said."""
+    grid = plan.grid
+    columns: dict[str, pa.Array] = {
+        "column": pa.array(grid.columns, pa.int32()),
+        "row": pa.array(grid.rows, pa.int32()),
+        "x": pa.array(grid.origins[:, 0], pa.int32()),
+        "y": pa.array(grid.origins[:, 1], pa.int32()),
+        "extent": pa.array(np.full(len(grid.origins), grid.extent, np.float32)),
+        "tissue": pa.array(grid.tissue, pa.float32()),
+        "sharpness": pa.array(embedded.sharpness, pa.float32()),
+        "status": pa.array(tiles.status.tolist(), pa.string()),
+        "similarity": _nullable(tiles.similarity),
+        "percentile": _nullable(tiles.percentile),
+    }
+    for m, marker in enumerate(markers):
+        value, half = tiles.expression.value[:, m], calibration.tile_half_width[m]
+        bounded = np.where(np.isfinite(half), value, np.nan)
+        columns |= {
+            marker: _nullable(value),
+            f"{marker}_low": _nullable(bounded - half),
+            f"{marker}_high": _nullable(bounded + half),
+            f"{marker}_spread": _nullable(tiles.expression.spread[:, m]),
+            f"{marker}_without_notes": _nullable(tiles.without_notes[:, m]),
+        }
+    flat = pa.array(tiles.vectors.ravel(), pa.float32())
+    columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, tiles.vectors.shape[1])
+    return pa.table(columns)
+
+
+def _spread_out(count: int, keep: NDArray[np.int64], values: Expression, supported: NDArray[np.bool_]) -> Expression:
+    return Expression(
+        *(_scatter(count, keep, part[supported]) for part in (values.value, values.spread, values.measured))
+    )
+
+
+def _scatter(count: int, rows: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`values` at `rows` of an otherwise NaN array."""
+    out = np.full((count, *values.shape[1:]), np.nan, np.float32)
+    out[rows] = values
+    return out
+
+
+def _nullable(values: NDArray[np.float32]) -> pa.Array:
+    values = np.asarray(values, np.float32)
+    return pa.array(values, pa.float32(), mask=~np.isfinite(values))
