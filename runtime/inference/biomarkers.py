@@ -1,7 +1,7 @@
 """From neighbours to expression: the weighted mean of what the neighbours measured.
 
-Follows Haiku (2605.00925, zero-shot biomarker inference) with one mend: where a neighbour's panel lacks a marker, the weights
-are renormalised over those that measured it. The published code lets a sentinel of -1 enter the mean instead.
+Follows Haiku (2605.00925, zero-shot biomarker inference) with one mend: where a neighbour's panel lacks a marker, the
+weights are renormalised over those that measured it. The published code lets a sentinel of -1 enter the mean instead.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How sure the numbers are: intervals and abstention from calibration patients that ship with the bundle.
 
-The bundle holds the embeddings and the measured expression of patients who are neither in the atlas nor in training. At run
-time they go through the very inference that the slide goes through, with the same weight of text, number of neighbours and
-excluded patients, so an interval always belongs to the prediction beside it.
+The bundle holds the embeddings and the measured expression of patients who are neither in the atlas nor in training.
+At run time they go through the very inference that the slide goes through, with the same weight of text, number of
+neighbours and excluded patients, so an interval always belongs to the prediction beside it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from .biomarkers import infer_expression
 from .conformal import patient_quantile, patient_weights, tile_quantile
 from .retrieve import retrieve
 
-# One in fifty tiles of ordinary tissue is turned away: few enough to keep a slide whole, enough to notice strange tissue.
+# One in fifty tiles of ordinary tissue is turned away: few enough to keep a slide whole, enough to notice strange
+# tissue.
 ABSTENTION_RATE = 0.02
 METHOD = (
     "split conformal by patient: slide values by the quantile over patients, tile values by the patient-weighted "

@@ -1,8 +1,8 @@
 """Finished tiles on disk, so that a killed run goes on where it stopped.
 
-A chunk is a fixed range of tiles. Its file carries the digest of its own content in its name and is written beside and
-renamed, so a chunk is there whole or not at all. The folder's name is a digest of everything that decides a chunk's bytes:
-chunks of another slide, bundle, engine or grid are never taken for this run's.
+A chunk is a fixed range of tiles. Its file carries the digest of its own content in its name and is written beside
+and renamed, so a chunk is there whole or not at all. The folder's name is a digest of everything that decides a
+chunk's bytes: chunks of another slide, bundle, engine or grid are never taken for this run's.
 """
 
 from __future__ import annotations

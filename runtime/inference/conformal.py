@@ -1,8 +1,9 @@
 """Split-conformal intervals where cases come in patients.
 
-Tiles of one patient are alike, so the patient is what is exchangeable. A new patient's slide is covered by the ordinary split
-conformal quantile over patients; a new patient's tile by the hierarchical one, which gives every calibration patient the same
-weight however many tiles it has (Lee, Barber and Willett, Distribution-free inference with hierarchical data, 2306.06342).
+Tiles of one patient are alike, so the patient is what is exchangeable. A new patient's slide is covered by the
+ordinary split conformal quantile over patients; a new patient's tile by the hierarchical one, which gives every
+calibration patient the same weight however many tiles it has (Lee, Barber and Willett, Distribution-free inference
+with hierarchical data, 2306.06342).
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ def _embed_rest(
     total = len(plan.grid.origins)
     parts: list[Chunk] = []
     asked = time.perf_counter()
-    with TileStream(slide, plan, batch_size=BATCH, threads=threads, first=first) as stream:
+    lost = sum(len(chunk.unreadable) for chunk in done)
+    with TileStream(slide, plan, batch_size=BATCH, threads=threads, first=first, unreadable_before=lost) as stream:
         for batch in stream:
             clock.stream += time.perf_counter() - asked
             parts.append(_embed_batch(engine, batch.tiles, batch.sharpness, batch.unreadable, batch.first, clock))

@@ -1,7 +1,7 @@
 """Fused retrieval: which mIF patches look like a tile, in a patient like this one.
 
-With unit vectors `(1-w) cos(h, c) + w cos(t, c) = ((1-w) h + w t) · c`, so both modalities need one inner-product search
-(Haiku, 2605.00925, zero-shot biomarker inference, w = 0.2, five neighbours).
+With unit vectors `(1-w) cos(h, c) + w cos(t, c) = ((1-w) h + w t) · c`, so both modalities need one inner-product
+search (Haiku, 2605.00925, zero-shot biomarker inference, w = 0.2, five neighbours).
 """
 
 from __future__ import annotations

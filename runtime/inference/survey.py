@@ -4,19 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..slide import (
-    Masks,
-    Overview,
-    Slide,
-    Stain,
-    TilePlan,
-    check_stain,
-    find_folds,
-    find_pen,
-    find_tissue,
-    plan_tiles,
-    read_overview,
-)
+from ..slide import Overview, Slide, Stain, TilePlan, check_stain, find_masks, plan_tiles, read_overview
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +35,6 @@ def survey_slide(slide: Slide, *, size: int, mpp: float) -> Survey:
         ResolutionTooCoarseError: The slide is too coarse for the tower.
     """
     overview = read_overview(slide)
-    tissue = find_tissue(overview)
-    masks = Masks(tissue=tissue, pen=find_pen(overview), folds=find_folds(overview, tissue))
-    return Survey(overview, check_stain(overview, tissue), plan_tiles(slide.info, overview, masks, size=size, mpp=mpp))
+    masks = find_masks(overview)
+    plan = plan_tiles(slide.info, overview, masks, size=size, mpp=mpp)
+    return Survey(overview, check_stain(overview, masks.tissue), plan)

@@ -1,0 +1,48 @@
+"""Errors as the user sees them: one message and an exit code, never a traceback unless asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Iterator
+
+import typer
+
+from haiku_edge.runtime.errors import HaikuEdgeError
+
+INTERRUPTED = 130
+UNEXPECTED = 70
+
+
+@contextlib.contextmanager
+def reported(debug: bool) -> Iterator[None]:
+    """Run a command; print what went wrong, and end with the error's exit code."""
+    try:
+        yield
+    except HaikuEdgeError as error:
+        _show(error, str(error), debug)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Finished tiles are kept: the same command goes on from there.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except BrokenPipeError:
+        raise typer.Exit(1) from None
+    except MemoryError as error:
+        _show(error, "There was not enough memory. Close other programs, or pass a smaller --threads.", debug)
+        raise typer.Exit(UNEXPECTED) from None
+    except Exception as error:
+        # The text of a foreign exception may hold anything, a patient's name too; its kind may not.
+        _show(
+            error,
+            f"A fault in haiku-edge ({type(error).__name__}). Run again with --debug and report what it shows.",
+            debug,
+        )
+        raise typer.Exit(UNEXPECTED) from None
+
+
+def _show(error: BaseException, message: str, debug: bool) -> None:
+    if debug:
+        typer.echo("".join(traceback.format_exception(error)), err=True)
+    typer.echo(f"Error: {message}", err=True)

@@ -1,0 +1,62 @@
+"""Progress on the terminal: a bar with rate and time left, on standard error."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class _Rate(ProgressColumn):
+    """Steps per second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate, or nothing before the first step."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
+
+
+class TerminalProgress:
+    """Draws the pipeline's progress, and prints its lines.
+
+    Args:
+        console: Where to draw; standard error, so that standard output stays the result's.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar: Progress | None = None
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    def start(self, stage: str, total: int | None = None) -> None:
+        """Begin a bar, or a spinner where the number of steps is unknown."""
+        self.finish()
+        columns: list[ProgressColumn] = [SpinnerColumn(), TextColumn("{task.description}")]
+        if total is not None:
+            columns += [BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()]
+        self._bar = Progress(*columns, console=self._console)
+        self._bar.add_task(stage, total=total)
+        self._bar.start()
+
+    def advance(self, steps: int) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0], steps)
+
+    def finish(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,30 @@
+"""The atlas: real mIF patches, their vectors, markers and pictures, and the search among them."""
+
+from __future__ import annotations
+
+from .exact import ExactIndex
+from .hnsw import HnswIndex, build_hnsw
+from .open import Atlas, open_atlas, standardise
+from .patches import PatchTable, PictureTable, patches_schema, read_patches, write_patches
+from .pictures import LegendEntry, Pictures
+from .probe import probe_hnswlib
+from .types import Neighbours, VectorIndex
+
+__all__ = [
+    "Atlas",
+    "ExactIndex",
+    "HnswIndex",
+    "LegendEntry",
+    "Neighbours",
+    "PatchTable",
+    "PictureTable",
+    "Pictures",
+    "VectorIndex",
+    "build_hnsw",
+    "open_atlas",
+    "patches_schema",
+    "probe_hnswlib",
+    "read_patches",
+    "standardise",
+    "write_patches",
+]

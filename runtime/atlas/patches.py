@@ -1,0 +1,199 @@
+"""The marker table, `patches.arrow`: one row a patch, with its origin, what was measured and where its pictures lie."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ..errors import BundleContentError
+
+METADATA_KEY = b"haiku_edge.pictures"
+"""Key of the Arrow schema's metadata that holds the pictures' legend, as JSON."""
+
+_TEXTS = ("patch", "section", "patient", "organ", "panel")
+_MAX_INTENSITY = 255
+_T = TypeVar("_T", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureTable:
+    """Where the pictures lie in `pictures.bin`, and how they were coloured.
+
+    Attributes:
+        composite_offset: (n,) int64, bytes.
+        composite_length: (n,) int64, bytes.
+        channel_offset: (n, m) int64, bytes.
+        channel_length: (n, m) int64, bytes; 0 where the marker was not measured.
+        colours: Marker → '#rrggbb' in the composite, in the order of the legend.
+        ranges: Marker → intensities (0 to 255) shown as black and at full brightness, the same for every patch.
+        composite_side: Side of a composite, pixels.
+        channel_side: Side of a single channel's picture, pixels.
+    """
+
+    composite_offset: NDArray[np.int64]
+    composite_length: NDArray[np.int64]
+    channel_offset: NDArray[np.int64]
+    channel_length: NDArray[np.int64]
+    colours: dict[str, str]
+    ranges: dict[str, tuple[float, float]]
+    composite_side: int
+    channel_side: int
+
+
+@dataclass(frozen=True, slots=True)
+class PatchTable:
+    """The columns of the marker table.
+
+    Attributes:
+        patches: (n,) str, identifiers of the patches.
+        sections: (n,) str.
+        patients: (n,) str, pseudonyms.
+        organs: (n,) str.
+        panels: (n,) str, names of the antibody panels.
+        x: (n,) float32, left edge in the section, micrometres; NaN where not known.
+        y: (n,) float32, top edge in the section, micrometres; NaN where not known.
+        expression: (n, m) float32 mean raw intensity, 0 to 255; NaN where the marker was not measured.
+        pictures: Where the pictures lie.
+    """
+
+    patches: NDArray[np.str_]
+    sections: NDArray[np.str_]
+    patients: NDArray[np.str_]
+    organs: NDArray[np.str_]
+    panels: NDArray[np.str_]
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    expression: NDArray[np.float32]
+    pictures: PictureTable
+
+
+def patches_schema(markers: int) -> pa.Schema:
+    """The Arrow schema of `patches.arrow` for so many markers, without metadata."""
+    texts = [pa.field(name, pa.string(), nullable=False) for name in _TEXTS]
+    numbers = [
+        ("x", pa.float32()),
+        ("y", pa.float32()),
+        ("expression", pa.list_(pa.float32(), markers)),
+        ("composite_offset", pa.int64()),
+        ("composite_length", pa.int64()),
+        ("channel_offset", pa.list_(pa.int64(), markers)),
+        ("channel_length", pa.list_(pa.int64(), markers)),
+    ]
+    return pa.schema(texts + [pa.field(name, kind, nullable=False) for name, kind in numbers])
+
+
+def write_patches(table: PatchTable) -> bytes:
+    """The bytes of `patches.arrow` (Arrow IPC file)."""
+    pictures = table.pictures
+    columns = [
+        *(pa.array(texts.tolist(), pa.string()) for texts in _texts(table)),
+        pa.array(table.x, pa.float32()),
+        pa.array(table.y, pa.float32()),
+        _lists(table.expression, pa.float32()),
+        pa.array(pictures.composite_offset, pa.int64()),
+        pa.array(pictures.composite_length, pa.int64()),
+        _lists(pictures.channel_offset, pa.int64()),
+        _lists(pictures.channel_length, pa.int64()),
+    ]
+    legend = {
+        "colours": pictures.colours,
+        "ranges": pictures.ranges,
+        "composite_side": pictures.composite_side,
+        "channel_side": pictures.channel_side,
+    }
+    schema = patches_schema(table.expression.shape[1]).with_metadata({METADATA_KEY: json.dumps(legend).encode()})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+    return bytes(sink.getvalue())
+
+
+def read_patches(data: bytes, markers: tuple[str, ...]) -> PatchTable:
+    """Read the verified bytes of `patches.arrow`.
+
+    Raises:
+        BundleContentError: Not such a table, not of these markers, or a value is impossible.
+    """
+    try:
+        table = pa.ipc.open_file(pa.BufferReader(data)).read_all().combine_chunks()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _refused(f"it is no Arrow file ({error})") from None
+    if not table.schema.remove_metadata().equals(patches_schema(len(markers))):
+        raise _refused("its columns are not those of this version, or it has another number of markers")
+    if any(column.null_count for column in table.columns):
+        raise _refused("a value is missing")
+    read = PatchTable(
+        *(np.array(table[name].to_pylist(), np.str_) for name in _TEXTS),
+        x=_numbers(table, "x", np.float32),
+        y=_numbers(table, "y", np.float32),
+        expression=_matrix(table, "expression", len(markers), np.float32),
+        pictures=_pictures(table, markers),
+    )
+    _check_values(read)
+    return read
+
+
+def _pictures(table: pa.Table, markers: tuple[str, ...]) -> PictureTable:
+    try:
+        legend = json.loads((table.schema.metadata or {})[METADATA_KEY])
+        colours = {str(marker): str(colour) for marker, colour in legend["colours"].items()}
+        ranges = {str(marker): (float(ends[0]), float(ends[1])) for marker, ends in legend["ranges"].items()}
+        sides = int(legend["composite_side"]), int(legend["channel_side"])
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise _refused("it has no legend of the pictures") from None
+    if not set(colours) <= set(markers) or set(ranges) != set(markers):
+        raise _refused("the legend names other markers than the manifest")
+    return PictureTable(
+        composite_offset=_numbers(table, "composite_offset", np.int64),
+        composite_length=_numbers(table, "composite_length", np.int64),
+        channel_offset=_matrix(table, "channel_offset", len(markers), np.int64),
+        channel_length=_matrix(table, "channel_length", len(markers), np.int64),
+        colours=colours,
+        ranges=ranges,
+        composite_side=sides[0],
+        channel_side=sides[1],
+    )
+
+
+def _check_values(table: PatchTable) -> None:
+    if len(set(table.patches.tolist())) != len(table.patches):
+        raise _refused("two patches have the same identifier")
+    if any((texts == "").any() for texts in _texts(table)):
+        raise _refused("a patch lacks its identifier, section, patient, organ or panel")
+    measured = ~np.isnan(table.expression)
+    intensity = table.expression[measured]
+    if ((intensity < 0) | (intensity > _MAX_INTENSITY)).any():
+        raise _refused("an intensity is outside 0 to 255")
+    if not np.array_equal(measured, table.pictures.channel_length > 0):
+        raise _refused("a marker has an intensity and no picture, or a picture and no intensity")
+
+
+def _texts(table: PatchTable) -> tuple[NDArray[np.str_], ...]:
+    return table.patches, table.sections, table.patients, table.organs, table.panels
+
+
+def _lists(matrix: NDArray[Any], kind: pa.DataType) -> pa.Array:
+    flat = pa.array(np.ascontiguousarray(matrix).reshape(-1), kind)
+    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+
+
+def _numbers(table: pa.Table, name: str, kind: type[_T]) -> NDArray[_T]:
+    return np.asarray(table[name].to_numpy(), kind)
+
+
+def _matrix(table: pa.Table, name: str, width: int, kind: type[_T]) -> NDArray[_T]:
+    values = table[name].combine_chunks()
+    flat = values.flatten() if len(values) else pa.array([], values.type.value_type)
+    if flat.null_count:
+        raise _refused("a value is missing")
+    return np.asarray(flat.to_numpy(), kind).reshape(-1, width)
+
+
+def _refused(why: str) -> BundleContentError:
+    return BundleContentError(f"The atlas's marker table can't be used: {why}. Export the bundle again.")

@@ -1,0 +1,10 @@
+"""What a run leaves behind: `result.json`, the report, the tiles and the heatmaps."""
+
+from __future__ import annotations
+
+from .atomic import atomic_open, atomic_write
+from .images import ReportImages
+from .outputs import write_outputs
+from .schema import RESEARCH_USE_ONLY, SCHEMA_VERSION, Result
+
+__all__ = ["RESEARCH_USE_ONLY", "SCHEMA_VERSION", "ReportImages", "Result", "atomic_open", "atomic_write", "write_outputs"]

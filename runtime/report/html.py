@@ -1,0 +1,201 @@
+"""`report.html`: one file with everything inside, read offline and printed.
+
+The template holds the words and the layout; this module gives it the result, and the pictures by number. Every picture stands in the
+file once, however often it is shown.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import cv2
+import numpy as np
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from . import numbers
+from .cautions import cautions
+from .colour import SCALE_LIMIT, colour_map
+from .heatmap import OPACITY, tile_extent
+from .images import ReportImages, data_uri, resized_to, webp
+from .plots import PLOT_WIDTH, axis_for, interval_plot
+from .schema import Evidence, Neighbour, NeighbourMarker, Result
+
+_GREY_AT_MOST = 700
+"""Long side of the grey overview below heatmaps, pixels."""
+
+_TOP_MARKERS = 5
+"""Measured markers named below a patch: those farthest from average."""
+
+_SCALE_BARS_MM = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_SCALE_BAR_SHARE = 0.22
+"""The scale bar is the longest of these that takes at most this share of the picture's width."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A tile of the evidence as a square on the overview, in overview pixels, with its letter."""
+
+    label: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleBar:
+    """A length on the overview.
+
+    Attributes:
+        pixels: In overview pixels.
+        label: Such as '1 mm' or '200 µm'.
+    """
+
+    pixels: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRow:
+    """One tile with its neighbours.
+
+    Attributes:
+        label: Its letter on the overview.
+        item: What the result says.
+        picture: The H&E tile as a data address.
+    """
+
+    label: str
+    item: Evidence
+    picture: str
+
+
+def render_report(result: Result, images: ReportImages, overview: NDArray[np.uint8], overlays: dict[str, bytes]) -> str:
+    """The report as HTML.
+
+    Args:
+        result: What was found; every number comes from it.
+        images: Pictures of tiles and patches.
+        overview: (h, w, 3) uint8 RGB, the overview as it is shown.
+        overlays: PNG by marker, of the overview's size.
+    """
+    axis = axis_for(result.biomarkers)
+    patches = _patches(result)
+    scale = images.scale * images.overview.shape[1] / overview.shape[1]
+    return _environment().get_template("report.html").render(
+        r=result,
+        style=Markup(_template("report.css")),  # noqa: S704 (our own file)
+        script=Markup(_template("report.js")),  # noqa: S704 (our own file)
+        cautions=cautions(result),
+        axis=axis,
+        plot_width=PLOT_WIDTH,
+        plots=[interval_plot(item, axis) for item in result.biomarkers],
+        overview={"uri": data_uri(webp(overview)), "width": overview.shape[1], "height": overview.shape[0]},
+        grey=data_uri(webp(_grey(overview))),
+        overlays=[(item, data_uri(overlays[item.marker], "image/png")) for item in result.biomarkers if item.marker in overlays],
+        opacity=OPACITY,
+        ramp=_ramp(),
+        ramp_limit=SCALE_LIMIT,
+        marks=_marks(result, scale),
+        scale_bar=_scale_bar(result, scale, overview.shape[1]),
+        rows=_rows(result, images),
+        patches=patches,
+        composites=[(patches[name], data_uri(images.composites[name])) for name in patches if name in images.composites],
+        composite_legend=images.composite_legend,
+        channel_markers=_channel_markers(result, images, patches),
+        channels=_channels(result, images, patches),
+    )
+
+
+def top_markers(neighbour: Neighbour) -> list[NeighbourMarker]:
+    """The markers that a patch measured farthest from average, the farthest first."""
+    return sorted(neighbour.markers, key=lambda item: (-abs(item.z), item.marker))[:_TOP_MARKERS]
+
+
+def _template(name: str) -> str:
+    return files(__package__).joinpath("templates", name).read_text("utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    for number in (numbers.plain, numbers.signed, numbers.count, numbers.percent, numbers.anything):
+        environment.filters[number.__name__] = number
+    environment.filters["top_markers"] = top_markers
+    return environment
+
+
+def _grey(overview: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    small = resized_to(overview, 1, _GREY_AT_MOST)
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+
+
+def _ramp() -> str:
+    """The colour map as stops of a CSS gradient."""
+    stops = colour_map()[::10]
+    return ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in stops.tolist())
+
+
+def _label(position: int) -> str:
+    """A, B, … Z, AA, AB, …"""
+    letters = string.ascii_uppercase
+    return letters[position] if position < len(letters) else _label(position // len(letters) - 1) + letters[position % 26]
+
+
+def _marks(result: Result, scale: float) -> list[Mark]:
+    width, height = (side / scale for side in tile_extent(result))
+    return [
+        Mark(_label(index), round(item.x / scale, 1), round(item.y / scale, 1), round(width, 1), round(height, 1))
+        for index, item in enumerate(result.evidence)
+    ]
+
+
+def _scale_bar(result: Result, scale: float, width: int) -> ScaleBar:
+    pixels_per_mm = 1000 / (result.slide.mpp_x * scale)
+    fitting = [mm for mm in _SCALE_BARS_MM if mm * pixels_per_mm <= width * _SCALE_BAR_SHARE] or [_SCALE_BARS_MM[0]]
+    longest = fitting[-1]
+    label = f"{longest:g} mm" if longest >= 1 else f"{1000 * longest:g} µm"
+    return ScaleBar(round(longest * pixels_per_mm, 1), label)
+
+
+def _patches(result: Result) -> dict[str, str]:
+    """Element identifiers of the patches, each once, by patch identifier."""
+    names = dict.fromkeys(neighbour.patch for item in result.evidence for neighbour in item.neighbours)
+    return {name: f"patch-{index}" for index, name in enumerate(names)}
+
+
+def _rows(result: Result, images: ReportImages) -> list[EvidenceRow]:
+    return [
+        EvidenceRow(_label(index), item, data_uri(webp(images.tiles[item.tile])))
+        for index, item in enumerate(result.evidence)
+    ]
+
+
+def _channel_markers(result: Result, images: ReportImages, patches: dict[str, str]) -> list[str]:
+    """Markers for which some shown patch has a channel, in the order of the result."""
+    shown = {marker for name in patches for marker in images.channels.get(name, {})}
+    return [item.marker for item in result.biomarkers if item.marker in shown]
+
+
+def _channels(result: Result, images: ReportImages, patches: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Channel pictures by patch element and marker, each with what was measured, ready to be shown."""
+    measured = {
+        neighbour.patch: {item.marker: f"z {numbers.signed(item.z)} · {numbers.plain(item.intensity)}" for item in neighbour.markers}
+        for row in result.evidence
+        for neighbour in row.neighbours
+    }
+    return {
+        element: {
+            marker: [data_uri(picture), measured[name].get(marker, "")]
+            for marker, picture in images.channels.get(name, {}).items()
+        }
+        for name, element in patches.items()
+    }

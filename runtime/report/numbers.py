@@ -1,0 +1,44 @@
+"""How numbers are written in the report: two decimals, a true minus sign, thousands apart."""
+
+from __future__ import annotations
+
+MISSING = "–"
+MINUS = "\N{MINUS SIGN}"
+THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
+
+
+def plain(value: float | None) -> str:
+    """Two decimals, such as '41.37' or '−0.05'; a dash for nothing."""
+    if value is None:
+        return MISSING
+    text = f"{value:.2f}"
+    return "0.00" if text == "-0.00" else text.replace("-", MINUS)
+
+
+def signed(value: float | None) -> str:
+    """Like `plain` with a plus sign before what is above zero: for z, whose sign says which side of average."""
+    text = plain(value)
+    return text if text[0] in f"{MINUS}{MISSING}" or text == "0.00" else f"+{text}"
+
+
+def count(value: int) -> str:
+    """A whole number with thousands apart, such as '12 480'."""
+    return f"{value:,}".replace(",", THIN_SPACE).replace("-", MINUS)
+
+
+def percent(share: float | None) -> str:
+    """A share from 0 to 1 in whole per cent, such as '90 %'."""
+    return MISSING if share is None else f"{100 * share:.0f}{THIN_SPACE}%"
+
+
+def anything(value: object) -> str:
+    """A parameter or metric of unknown kind: floats with two to six decimals, never rounded to zero."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: MISSING}[value]
+    if isinstance(value, int):
+        return count(value)
+    if isinstance(value, float):
+        return plain(value) if round(value, 2) == value else f"{value:.6g}".replace("-", MINUS)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(anything(item) for item in value) or MISSING
+    return str(value)

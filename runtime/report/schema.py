@@ -1,0 +1,202 @@
+"""`result.json`: what a run of `predict` found, as a versioned schema.
+
+Every number that the report shows stands here. Expression is in standard deviations of the atlas (z, per marker, over the
+atlas patches that measured it) unless a field says otherwise; pixels are level-0 pixels of the slide.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RESEARCH_USE_ONLY = "For research use only. Not for use in diagnostic procedures."
+SCHEMA_VERSION = "1.0"
+
+TileStatus = Literal["predicted", "abstained", "blur", "unreadable"]
+BiomarkerStatus = Literal["predicted", "abstained", "unmeasured"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BundleSection(_Section):
+    """The bundle that ran; `digest` is the SHA-256 of its manifest."""
+
+    name: str
+    version: str
+    digest: str
+    synthetic: bool
+    statement: str = Field(description="What the bundle was made from, in one sentence, shown wherever its numbers are.")
+    patches: int = Field(description="Number of mIF patches in the atlas.")
+    patients: int = Field(description="Number of patients in the atlas.")
+
+
+class DeviceSection(_Section):
+    """What really computed the embeddings."""
+
+    requested: str
+    used: str = Field(description="tensorrt, cuda or cpu.")
+    provider: str = Field(description="Run time and version, such as 'ONNX Runtime 1.31.1, CPUExecutionProvider'.")
+    name: str = Field(description="The processor's own name.")
+    threads: int
+    reason: str = Field(description="Why this device was chosen.")
+
+
+class StainSection(_Section):
+    """Whether the slide looks like H&E; a flag, not a diagnosis of the stain."""
+
+    looks_like: Literal["H&E", "IHC", "fluorescence", "unknown"]
+    reason: str
+
+
+class SlideSection(_Section):
+    """The slide as it was read."""
+
+    name: str
+    format: str
+    reader: str
+    sha256: str
+    width: int
+    height: int
+    levels: int
+    mpp_x: float
+    mpp_y: float
+    mpp_source: str
+    stain: StainSection
+    warnings: list[str]
+
+
+class UnreadableTile(_Section):
+    """A tile that could not be decoded and was left out."""
+
+    x: int
+    y: int
+    reason: str
+
+
+class TilesSection(_Section):
+    """How many tiles the grid has, and which filter took how many."""
+
+    size: int = Field(description="Side of a tile in pixels, as the tower takes it.")
+    mpp: float = Field(description="Micrometres per pixel at which tiles were read.")
+    level: int = Field(description="Pyramid level that they were cut from.")
+    extent: float = Field(description="Side of a tile in level-0 pixels.")
+    grid: int = Field(description="Tiles on the grid over the whole slide.")
+    background: int
+    pen: int
+    fold: int
+    blur: int
+    unreadable: int
+    predicted: int = Field(description="Tiles with a prediction.")
+    abstained: int = Field(description="Tiles read and embedded, but too far from all evidence.")
+    unreadable_tiles: list[UnreadableTile]
+
+
+class NotesSection(_Section):
+    """The clinical notes as the text tower saw them."""
+
+    given: bool
+    facts: dict[str, str]
+    prompt: str | None = Field(description="The prompt, or null for free text, which is never repeated.")
+    tokens: int
+    truncated: bool
+    dropped: list[str] = Field(description="What was left out as an identifier, by kind, without its content.")
+    markers_named: list[str] = Field(description="Markers that the notes name: the notes may hold the answer.")
+    warnings: list[str]
+
+
+class Estimate(_Section):
+    """One value with its interval; all null where nothing can be said."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Biomarker(_Section):
+    """A marker over the whole slide."""
+
+    marker: str
+    status: BiomarkerStatus
+    reason: str | None = Field(description="Why there is no value, or null.")
+    value: float | None = Field(description="Mean over the predicted tiles, in z.")
+    low: float | None
+    high: float | None
+    intensity: float | None = Field(description="The same on the atlas's scale of mean pixel intensity, 0 to 255.")
+    spread: float | None = Field(description="Mean over tiles of the evidence's weighted standard deviation, in z.")
+    tile_p10: float | None = Field(description="10th percentile over tiles, in z.")
+    tile_p90: float | None
+    tiles: int = Field(description="Tiles whose evidence measured the marker.")
+    measured_share: float = Field(description="Share of the retrieved neighbours that measured the marker.")
+    without_notes: Estimate
+    named_in_notes: bool
+
+
+class CalibrationSection(_Section):
+    """Where the intervals come from."""
+
+    method: str
+    coverage: float
+    patients: int
+    cases: int
+    similarity_threshold: float | None = Field(description="Below this best H&E similarity a tile abstains.")
+    abstention_rate: float = Field(description="Share of in-distribution tiles that the threshold turns away.")
+
+
+class NeighbourMarker(_Section):
+    """What a neighbour measured for one marker."""
+
+    marker: str
+    intensity: float
+    z: float
+
+
+class Neighbour(_Section):
+    """One real mIF patch behind a tile's prediction."""
+
+    rank: int
+    patch: str
+    section: str
+    patient: str
+    organ: str
+    panel: str
+    score: float = Field(description="Fused similarity that ranked it.")
+    he_similarity: float
+    text_similarity: float | None
+    percentile: float = Field(description="Share (0 to 100) of held-out tiles whose own best match is less similar.")
+    weight: float
+    markers: list[NeighbourMarker]
+
+
+class Evidence(_Section):
+    """A tile shown in the report, with the patches that speak for it."""
+
+    tile: int = Field(description="Row of tiles.parquet.")
+    x: int
+    y: int
+    why: str = Field(description="Why this tile is shown.")
+    status: TileStatus
+    similarity: float
+    percentile: float
+    neighbours: list[Neighbour]
+
+
+class Result(_Section):
+    """Everything that one run found."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    notice: Literal["For research use only. Not for use in diagnostic procedures."] = RESEARCH_USE_ONLY
+    product: str
+    bundle: BundleSection
+    device: DeviceSection
+    slide: SlideSection
+    tiles: TilesSection
+    notes: NotesSection
+    parameters: dict[str, Any]
+    calibration: CalibrationSection
+    biomarkers: list[Biomarker]
+    evidence: list[Evidence]
+    warnings: list[str] = Field(description="What a reader must know before trusting the numbers, most important first.")
+    timing: dict[str, float] = Field(description="Seconds by stage; the only part that differs between equal runs.")

@@ -1,0 +1,113 @@
+"""The whole slide as one small picture, on which tissue, pen and folds are found."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .types import Level, Slide, UnreadableTileError
+
+OVERVIEW_MPP = 8.0
+"""Micrometres per pixel of an overview: a 128 µm tile is 16 pixels across, and a mask of a whole slide takes about 50 ms."""
+
+LEVEL_TOLERANCE = 1.05
+"""A level this much coarser than asked for still serves: scanners round the downsample of their pyramids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A small picture of the whole slide.
+
+    Attributes:
+        image: (h, w, 3) uint8 RGB; white where a file tile could not be read.
+        scale: Level-0 pixels per pixel of the overview: pixel (i, j) covers level-0 columns j·scale to (j+1)·scale.
+        unreadable: Number of file tiles that could not be read.
+        mpp: Micrometres per pixel of the overview, the mean of both directions.
+    """
+
+    image: NDArray[np.uint8]
+    scale: float
+    unreadable: int
+    mpp: float = OVERVIEW_MPP
+
+
+def read_overview(slide: Slide, mpp: float = OVERVIEW_MPP) -> Overview:
+    """Average the best level down to about `mpp`.
+
+    The coarsest level that is still as fine as asked for is read tile by tile, each decoded once, and averaged over
+    squares of a whole number of its pixels, so that overview pixels and level pixels never drift apart. Beside the
+    overview itself, memory holds one row of it.
+
+    Args:
+        slide: An open slide.
+        mpp: Micrometres per pixel wanted; what comes is the nearest that a whole number of level pixels gives.
+
+    Returns:
+        The overview. Unreadable file tiles are white in it and counted.
+    """
+    level = _choose_level(slide, mpp)
+    geometry = slide.info.levels[level]
+    resolution = slide.info.resolution.mean
+    factor = max(1, round(mpp / (resolution * geometry.downsample)))
+    image = np.full((-(-geometry.height // factor), -(-geometry.width // factor), 3), 255, np.uint8)
+    unreadable = 0
+    carry = np.zeros((1, image.shape[1], 3), np.float32)
+    for row in range(geometry.rows):
+        first, band = _open_band(geometry, factor, row, carry)
+        unreadable += sum(_darken(band, slide, level, factor, column, row) for column in range(geometry.columns))
+        rows = image[first : first + len(band)]
+        rows[:] = np.rint(255 - band[: len(rows)])
+        carry = band[-1:]
+    scale = factor * geometry.downsample
+    return Overview(image, scale, unreadable, resolution * scale)
+
+
+def _choose_level(slide: Slide, mpp: float) -> int:
+    """The coarsest level not coarser than `mpp`; level 0 if none is."""
+    finest = slide.info.resolution.mean
+    fine = [i for i, level in enumerate(slide.info.levels) if finest * level.downsample <= mpp * LEVEL_TOLERANCE]
+    return max(fine, key=lambda i: slide.info.levels[i].downsample, default=0)
+
+
+def _open_band(
+    level: Level, factor: int, row: int, carry: NDArray[np.float32]
+) -> tuple[int, NDArray[np.float32]]:
+    """An empty accumulator for the overview rows under one row of file tiles.
+
+    Returns:
+        The first overview row, and (rows, w, 3) float32 darkness (255 − value); its first row starts from what the
+        tiles above have left in it where a file tile ends within an overview pixel.
+    """
+    upper = row * level.tile_height
+    first, last = upper // factor, (upper + level.tile_height - 1) // factor
+    band = np.zeros((last - first + 1, carry.shape[1], 3), np.float32)
+    if upper % factor:
+        band[0] = carry[0]
+    return first, band
+
+
+def _darken(band: NDArray[np.float32], slide: Slide, level: int, factor: int, column: int, row: int) -> bool:
+    """Add one file tile to the accumulator; returns whether it was unreadable (then nothing is added: white)."""
+    try:
+        tile = slide.read_tile(level, column, row)
+    except UnreadableTileError:
+        return True
+    geometry = slide.info.levels[level]
+    left, upper = column * geometry.tile_width, row * geometry.tile_height
+    inside = tile[: geometry.height - upper, : geometry.width - left]
+    darkness = np.float32(255) - inside
+    width, height = _whole(left % factor + darkness.shape[1], factor), _whole(upper % factor + darkness.shape[0], factor)
+    aligned = np.zeros((height, width, 3), np.float32)
+    aligned[upper % factor :, left % factor :][: darkness.shape[0], : darkness.shape[1]] = darkness
+    small = cv2.resize(aligned, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
+    band[: small.shape[0], left // factor : left // factor + small.shape[1]] += small
+    return False
+
+
+def _whole(length: int, factor: int) -> int:
+    """The length rounded up to a multiple of the factor."""
+    return math.ceil(length / factor) * factor

@@ -1,0 +1,70 @@
+"""Whether the slide is H&E at all: the towers know nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .overview import Overview
+from .tissue import is_dark, optical_density
+
+H_AND_E = "H&E"
+IHC = "IHC"
+FLUORESCENCE = "fluorescence"
+UNKNOWN = "unknown"
+
+STAINED = 0.1
+"""Optical density from which a pixel's colour says something about its stain."""
+
+MAGENTA_SHARE = 0.6
+"""Least share of stained pixels that absorb green most, for H&E; the palest of 200 real H&E tiles together have 0.9."""
+
+BROWN_SHARE = 0.02
+"""Share of stained pixels in the brown of diaminobenzidine from which a slide is called IHC; H&E has none but for pigment."""
+
+BLUE_SHARE = 0.5
+"""Share of stained pixels in plain haematoxylin, without eosin, from which a slide is called IHC with little or no brown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stain:
+    """What a slide is stained with, as far as its colours tell.
+
+    Attributes:
+        looks_like: 'H&E', 'IHC', 'fluorescence' or 'unknown'.
+        reason: One sentence with the measurement behind it.
+    """
+
+    looks_like: str
+    reason: str
+
+
+def check_stain(overview: Overview, tissue: NDArray[np.bool_]) -> Stain:
+    """Tell H&E from other stains by what the tissue absorbs.
+
+    Eosin and haematoxylin together absorb green most; diaminobenzidine absorbs blue most; haematoxylin alone absorbs red as
+    much as green; fluorescence has a dark background.
+
+    Args:
+        overview: The whole slide at about 8 µm/px.
+        tissue: Its tissue, (h, w) bool.
+    """
+    if is_dark(overview.image):
+        median = float(np.median(overview.image.min(2)))
+        return Stain(FLUORESCENCE, f"The background is dark (median {median:.0f} of 255), as in fluorescence.")
+    stained = optical_density(overview.image)[tissue]
+    red, green, blue = stained[stained.max(1) > STAINED].T
+    if not len(green):
+        return Stain(UNKNOWN, "There is too little stained tissue to tell the stain by.")
+    brown = float(np.mean((blue > 1.15 * green) & (green > 1.1 * red)))
+    magenta = float(np.mean((green > 1.1 * red) & (green > 1.1 * blue)))
+    blueish = float(np.mean((red > 0.93 * green) & (blue < red)))
+    if brown >= BROWN_SHARE:
+        return Stain(IHC, f"{brown:.0%} of the tissue is brown, as with diaminobenzidine in immunohistochemistry.")
+    if blueish >= BLUE_SHARE:
+        return Stain(IHC, f"{blueish:.0%} of the tissue is blue without eosin, as the counterstain of immunohistochemistry.")
+    if magenta >= MAGENTA_SHARE:
+        return Stain(H_AND_E, f"{magenta:.0%} of the tissue is pink to purple, as in H&E.")
+    return Stain(UNKNOWN, f"Only {magenta:.0%} of the tissue is pink to purple, as it is in H&E.")

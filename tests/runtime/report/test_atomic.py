@@ -1,0 +1,68 @@
+"""Files are whole or not there, and a full disk is said."""
+
+from __future__ import annotations
+
+import resource
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from haiku_edge.runtime.errors import DiskFullError, OutputNotWritableError
+from haiku_edge.runtime.report import atomic_open, atomic_write
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let the operating system refuse longer files, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_written_file_holds_the_bytes_and_nothing_lies_beside_it(tmp_path: Path) -> None:
+    atomic_write(tmp_path / "a.bin", b"abc")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.bin": b"abc"}
+
+
+def test_a_file_without_room_is_said_and_the_older_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"older")
+    with largest_file(1000), pytest.raises(DiskFullError, match=r"no room to write .*a\.bin"):
+        atomic_write(path, b"x" * 100_000)
+    assert {item.name: item.read_bytes() for item in tmp_path.iterdir()} == {"a.bin": b"older"}
+
+
+def test_a_failure_while_writing_leaves_the_older_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"older")
+    with pytest.raises(RuntimeError, match="stopped"), atomic_open(path) as stream:
+        stream.write(b"half")
+        raise RuntimeError("stopped")
+    assert {item.name: item.read_bytes() for item in tmp_path.iterdir()} == {"a.bin": b"older"}
+
+
+def test_a_folder_that_is_a_file_is_not_writable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputNotWritableError, match="can't be written"):
+        atomic_write(tmp_path / "file" / "a.bin", b"abc")
+
+
+def test_a_missing_folder_is_not_writable(tmp_path: Path) -> None:
+    with pytest.raises(OutputNotWritableError, match="No such file"):
+        atomic_write(tmp_path / "absent" / "a.bin", b"abc")
+
+
+def test_a_reader_never_sees_half_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    contents = [bytes([value]) * 200_000 for value in (1, 2)]
+    atomic_write(path, contents[0])
+    writer = threading.Thread(target=lambda: [atomic_write(path, contents[turn % 2]) for turn in range(30)])
+    writer.start()
+    while writer.is_alive():
+        assert path.read_bytes() in contents
+    writer.join()

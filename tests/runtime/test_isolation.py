@@ -1,0 +1,53 @@
+"""A crash in a native library leaves somebody to say so."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from haiku_edge.runtime.errors import NativeCrashError
+from haiku_edge.runtime.isolation import run_in_child
+
+
+def _module(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> str:
+    (folder / "victim.py").write_text(textwrap.dedent(code))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    return "victim"
+
+
+def test_a_segmentation_fault_becomes_a_message_that_names_the_slide(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = _module(tmp_path, monkeypatch, "import ctypes; ctypes.string_at(0)")
+    with pytest.raises(NativeCrashError, match=r"SIGSEGV.*bad\.svs"):
+        run_in_child(module, [], "bad.svs")
+
+
+def test_the_exit_code_of_the_child_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = _module(tmp_path, monkeypatch, "import sys; sys.exit(int(sys.argv[1]))")
+    assert run_in_child(module, ["17"], "slide.svs") == 17
+
+
+def test_a_killed_child_is_told_from_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = _module(tmp_path, monkeypatch, "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(NativeCrashError, match="memory"):
+        run_in_child(module, [], "slide.svs")
+
+
+def test_stopping_the_parent_stops_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = tmp_path / "alive"
+    module = _module(
+        tmp_path, monkeypatch, f"import time, pathlib; pathlib.Path({str(mark)!r}).touch(); time.sleep(60)"
+    )
+    code = f"from haiku_edge.runtime.isolation import run_in_child as r; r({module!r}, [], 'slide.svs')"
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    while not mark.exists():
+        assert parent.poll() is None
+    parent.send_signal(signal.SIGTERM)
+    _, said = parent.communicate(timeout=20)
+    assert "was stopped" in said
