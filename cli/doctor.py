@@ -43,7 +43,9 @@ def run(bundle: Path | None, device: str, *, as_json: bool) -> bool:
         return passed
     console = Console()
     console.print(_table(machine))
-    console.print(_table({kind: ("yes: " if d["usable"] else "no: ") + str(d["reason"]) for kind, d in devices.items()}))
+    console.print(
+        _table({kind: ("yes: " if d["usable"] else "no: ") + str(d["reason"]) for kind, d in devices.items()})
+    )
     console.print(_table({("✓ " if check.passed else "✗ ") + check.name: check.detail for check in checks}))
     console.print("Everything works." if passed else "Something is wrong: see the lines marked ✗.", style="bold")
     console.print(RESEARCH_USE_ONLY)

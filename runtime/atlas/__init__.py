@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from .exact import ExactIndex
 from .hnsw import HnswIndex, build_hnsw
-from .open import Atlas, open_atlas, standardise
+from .open import EXACT_BELOW, Atlas, open_atlas, standardise
 from .patches import PatchTable, PictureTable, patches_schema, read_patches, write_patches
 from .pictures import LegendEntry, Pictures
 from .probe import probe_hnswlib
 from .types import Neighbours, VectorIndex
 
 __all__ = [
+    "EXACT_BELOW",
     "Atlas",
     "ExactIndex",
     "HnswIndex",

@@ -126,7 +126,7 @@ class HnswIndex:
                 return None
         if labels.shape != (len(queries), fetch) or int(labels.max()) >= self.count:
             raise BundleContentError("The atlas's index gave a patch that does not exist. Export the bundle again.")
-        return labels.astype(np.int64)
+        return np.asarray(labels, np.int64)
 
 
 def build_hnsw(vectors: NDArray[np.float32], *, m: int, ef_construction: int) -> bytes:

@@ -21,6 +21,9 @@ from .types import VectorIndex
 UNIT_TOLERANCE = 1e-3
 """How far a vector's length may be from 1: float16 towers round a length by about 5e-4."""
 
+EXACT_BELOW = 20_000
+"""Atlases below this size are searched exactly: it is as fast as a graph there, and leaves nothing to chance."""
+
 IndexChoice = Literal["auto", "exact", "hnsw"]
 
 
@@ -116,7 +119,7 @@ def read_vectors(data: bytes, section: AtlasSection) -> NDArray[np.float32]:
     """
     try:
         vectors = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, MemoryError) as error:
         raise _refused(f"its vectors are no NumPy array ({error})") from None
     expected = (section.patch_count, section.index.dimension)
     if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.shape != expected:
@@ -164,7 +167,8 @@ def _choose_index(
     stated = bundle.manifest.atlas.index
     if choice == "hnsw" and stated.kind != "hnsw":
         raise UsageError(f"The bundle {bundle.manifest.name} has no graph to search; it is searched exactly.")
-    if choice == "exact" or stated.kind == "exact":
+    small = choice == "auto" and stated.count < EXACT_BELOW
+    if choice == "exact" or stated.kind == "exact" or small:
         return ExactIndex(vectors), ()
     trouble = probe_hnswlib()
     if trouble is not None:

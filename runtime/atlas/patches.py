@@ -29,20 +29,20 @@ class PictureTable:
         composite_length: (n,) int64, bytes.
         channel_offset: (n, m) int64, bytes.
         channel_length: (n, m) int64, bytes; 0 where the marker was not measured.
-        colours: Marker → '#rrggbb' in the composite, in the order of the legend.
-        ranges: Marker → intensities (0 to 255) shown as black and at full brightness, the same for every patch.
         composite_side: Side of a composite, pixels.
         channel_side: Side of a single channel's picture, pixels.
+        colours: Marker → '#rrggbb' in the composite, in the order of the legend.
+        ranges: Marker → intensities (0 to 255) shown as black and at full brightness, the same for every patch.
     """
 
     composite_offset: NDArray[np.int64]
     composite_length: NDArray[np.int64]
     channel_offset: NDArray[np.int64]
     channel_length: NDArray[np.int64]
-    colours: dict[str, str]
-    ranges: dict[str, tuple[float, float]]
     composite_side: int
     channel_side: int
+    colours: dict[str, str]
+    ranges: dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,11 @@ def read_patches(data: bytes, markers: tuple[str, ...]) -> PatchTable:
     if any(column.null_count for column in table.columns):
         raise _refused("a value is missing")
     read = PatchTable(
-        *(np.array(table[name].to_pylist(), np.str_) for name in _TEXTS),
+        patches=_strings(table, "patch"),
+        sections=_strings(table, "section"),
+        patients=_strings(table, "patient"),
+        organs=_strings(table, "organ"),
+        panels=_strings(table, "panel"),
         x=_numbers(table, "x", np.float32),
         y=_numbers(table, "y", np.float32),
         expression=_matrix(table, "expression", len(markers), np.float32),
@@ -172,6 +176,8 @@ def _check_values(table: PatchTable) -> None:
         raise _refused("an intensity is outside 0 to 255")
     if not np.array_equal(measured, table.pictures.channel_length > 0):
         raise _refused("a marker has an intensity and no picture, or a picture and no intensity")
+    if (table.pictures.composite_length < 1).any():
+        raise _refused("a patch has no composite")
 
 
 def _texts(table: PatchTable) -> tuple[NDArray[np.str_], ...]:
@@ -181,6 +187,10 @@ def _texts(table: PatchTable) -> tuple[NDArray[np.str_], ...]:
 def _lists(matrix: NDArray[Any], kind: pa.DataType) -> pa.Array:
     flat = pa.array(np.ascontiguousarray(matrix).reshape(-1), kind)
     return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+
+
+def _strings(table: pa.Table, name: str) -> NDArray[np.str_]:
+    return np.array(table[name].to_pylist(), np.str_)
 
 
 def _numbers(table: pa.Table, name: str, kind: type[_T]) -> NDArray[_T]:

@@ -40,11 +40,8 @@ class Pictures:
         Raises:
             BundleContentError: A picture lies outside.
         """
-        shown = table.channel_length > 0
         _check_places(table.composite_offset, table.composite_length, len(data))
-        _check_places(table.channel_offset[shown], table.channel_length[shown], len(data))
-        if (table.channel_length < 0).any():
-            raise _refused("a length is negative")
+        _check_places(table.channel_offset, table.channel_length, len(data))
         self._data = data
         self._table = table
         self._columns = {marker: column for column, marker in enumerate(markers)}
@@ -65,8 +62,14 @@ class Pictures:
         return dict(self._table.ranges)
 
     def composite(self, patch: int) -> bytes:
-        """The false-colour composite of a patch (row of the atlas), as WebP."""
+        """The false-colour composite of a patch (row of the atlas), as WebP.
+
+        Raises:
+            UsageError: There is no such patch, or it has no composite.
+        """
         row = self._row(patch)
+        if not self._table.composite_length[row]:
+            raise UsageError(f"Patch {row} of the atlas has no composite.")
         return self._cut(self._table.composite_offset[row], self._table.composite_length[row])
 
     def channels(self, patch: int) -> tuple[str, ...]:
@@ -112,8 +115,8 @@ class Pictures:
 
 
 def _check_places(offsets: NDArray[np.int64], lengths: NDArray[np.int64], size: int) -> None:
-    # offset <= size - length cannot overflow once length is known to lie within 1 and size.
-    if ((offsets < 0) | (lengths < 1) | (lengths > size)).any() or (offsets > size - lengths).any():
+    # offset <= size - length cannot overflow once length is known to lie within 0 and size.
+    if ((offsets < 0) | (lengths < 0) | (lengths > size)).any() or (offsets > size - lengths).any():
         raise _refused("a picture lies outside its file")
 
 

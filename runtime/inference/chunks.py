@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..atomic import atomic_write, make_directory, output_error
 from ..errors import OutputExistsError
-from ..report.atomic import atomic_write, make_directory, output_error
 
 _DIGEST_LENGTH = 16
 

@@ -6,8 +6,8 @@ import re
 import tempfile
 from pathlib import Path
 
+from ..atomic import make_directory, output_error
 from ..errors import OutputExistsError
-from ..report.atomic import make_directory, output_error
 
 RESULT = "result.json"
 _UNSAFE = re.compile(r"[^\w.\- ]+")

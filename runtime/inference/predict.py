@@ -244,17 +244,22 @@ def _images(survey: Survey, pixels: dict[int, NDArray[np.uint8]], findings: Find
     rows = [findings.tiles.row_of[tile.tile] for tile in findings.chosen]
     patches = sorted({int(i) for row in rows for i in findings.found.ids[row] if i >= 0})
     names = {i: str(atlas.patches[i]) for i in patches}
+    legend = {entry.marker: entry.colour for i in patches for entry in atlas.pictures.legend(i)}
     return ReportImages(
-        overview=survey.overview.image,
-        scale=survey.overview.scale,
+        overview=survey.picture.image,
+        scale=survey.picture.scale,
         tiles=pixels,
         composites={names[i]: atlas.pictures.composite(i) for i in patches},
         channels={names[i]: _channels(atlas, i) for i in patches},
+        composite_legend=tuple((marker, _rgb(colour)) for marker, colour in legend.items()),
     )
 
 
 def _channels(atlas: Atlas, patch: int) -> dict[str, bytes]:
-    measured = np.isfinite(atlas.expression[patch])
-    return {
-        name: atlas.pictures.channel(patch, name) for name, known in zip(atlas.markers, measured, strict=True) if known
-    }
+    return {name: atlas.pictures.channel(patch, name) for name in atlas.pictures.channels(patch)}
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    """'#rrggbb' as three numbers."""
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue

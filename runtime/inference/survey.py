@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..slide import Overview, Slide, Stain, TilePlan, check_stain, find_masks, plan_tiles, read_overview
+from ..slide.overview import OVERVIEW_MPP
+
+PICTURE_PIXELS = 1200
+"""Pixels that the long side of the report's picture should have, about what a page shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,12 +16,12 @@ class Survey:
     """What the first look found.
 
     Attributes:
-        overview: The slide at low power.
+        picture: The slide as the report shows it.
         stain: Whether it looks like H&E.
         plan: The tiles to read.
     """
 
-    overview: Overview
+    picture: Overview
     stain: Stain
     plan: TilePlan
 
@@ -37,4 +41,13 @@ def survey_slide(slide: Slide, *, size: int, mpp: float) -> Survey:
     overview = read_overview(slide)
     masks = find_masks(overview)
     plan = plan_tiles(slide.info, overview, masks, size=size, mpp=mpp)
-    return Survey(overview, check_stain(overview, masks.tissue), plan)
+    return Survey(_take_picture(slide, overview), check_stain(overview, masks.tissue), plan)
+
+
+def _take_picture(slide: Slide, overview: Overview) -> Overview:
+    """The overview, or a sharper one where the slide is so small that a reader would see only blocks."""
+    finest = slide.info.levels[0]
+    microns = max(finest.width, finest.height) * slide.info.resolution.mean
+    if microns >= PICTURE_PIXELS * OVERVIEW_MPP:
+        return overview
+    return read_overview(slide, max(microns / PICTURE_PIXELS, slide.info.resolution.mean))

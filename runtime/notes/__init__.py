@@ -1,7 +1,7 @@
 """Clinical notes: from a file to facts without identifiers, to the paper's prompt, to token ids.
 
-Notes are a flat JSON object of facts, free text, or a FHIR R4 bundle. What identifies a person is left out by the rules of
-`identifiers` and `_names` before anything else sees it, and what was left out is told by kind and count.
+Notes are a flat JSON object of facts, free text, or a FHIR R4 bundle. What identifies a person is left out by the
+rules of `keys` and `values` before anything else sees it, and what was left out is told by kind and count.
 """
 
 from __future__ import annotations

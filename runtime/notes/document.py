@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any, NoReturn
 
-from haiku_edge.runtime.errors import EmptyNotesError, NotesShapeError, OverlongNotesError, UnreadableNotesError
+from ..errors import EmptyNotesError, NotesShapeError, OverlongNotesError, UnreadableNotesError
 
 # A FHIR bundle of one patient's tumour is tens of kilobytes; anything past this is an archive, not notes.
 MAX_BYTES = 1 << 20
@@ -90,7 +90,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(_: str) -> NoReturn:
-    raise UnreadableNotesError("The notes hold NaN or Infinity, which JSON does not know. Leave the fact out, or use null.")
+    raise UnreadableNotesError(
+        "The notes hold NaN or Infinity, which JSON does not know. Leave the fact out, or use null."
+    )
 
 
 def _finite(literal: str) -> float:

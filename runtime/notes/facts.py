@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from haiku_edge.runtime.errors import EmptyNotesError, NotesShapeError, OverlongNotesError, UnreadableNotesError
-
+from ..errors import EmptyNotesError, NotesShapeError, OverlongNotesError, UnreadableNotesError
+from .ages import AGE_WARNING, hide_great_age
 from .keys import forbidden_key, key_words
 from .kinds import told
 from .types import Notes
-from .values import hide_great_age, identifiers_in, plain
+from .values import identifiers_in, plain
 
 MAX_FACTS = 200
 # One fact is a phrase; a page of text under one key belongs into {"text": ...}.
@@ -20,7 +20,6 @@ MAX_FACT_CHARACTERS = 2000
 # Values that say nothing (Haiku's published code, caption recipe), compared in small letters.
 NO_VALUE = frozenset({"", "-", "nan", "none", "n/a", "null"})
 
-AGE_WARNING = "An age above 89 was written as 90+, since it can identify a person."
 # A key that may be repeated in a message: it looks like a field's name, not like a person's.
 _FIELD_NAME = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*|[a-z]+(?:[A-Z][a-z]+)+", re.ASCII)
 
@@ -34,7 +33,9 @@ class _Screened:
     great_age: bool = False
 
 
-def notes_from_pairs(pairs: Iterable[tuple[str, object]], *, dropped: Iterable[str] = (), warnings: Iterable[str] = ()) -> Notes:
+def notes_from_pairs(
+    pairs: Iterable[tuple[str, object]], *, dropped: Iterable[str] = (), warnings: Iterable[str] = ()
+) -> Notes:
     """Make notes from (key, JSON value) pairs.
 
     Args:
@@ -90,7 +91,9 @@ def _bounded(pairs: Iterable[tuple[str, object]]) -> list[tuple[str, str]]:
     """Pairs as text, refused where there are too many or where one is too long."""
     texts = [(plain(key), value_text(key, value)) for key, value in pairs]
     if len(texts) > MAX_FACTS:
-        raise OverlongNotesError(f"The notes hold {len(texts)} facts; at most {MAX_FACTS} are read. Give those of this case.")
+        raise OverlongNotesError(
+            f"The notes hold {len(texts)} facts; at most {MAX_FACTS} are read. Give those of this case."
+        )
     for key, text in texts:
         if len(key) + len(text) > MAX_FACT_CHARACTERS:
             raise OverlongNotesError(
@@ -106,11 +109,10 @@ def _screen(key: str, text: str) -> _Screened:
     kind = forbidden_key(key)
     if kind:
         return _Screened(None, (kind,))
-    is_age = "age" in key_words(key)
-    shown = hide_great_age(text, is_age=is_age)
-    kinds = identifiers_in(shown) or identifiers_in(key) or identifiers_in(f"{key}: {shown}")
+    kinds = identifiers_in(text) or identifiers_in(key)
     if kinds:
         return _Screened(None, kinds[:1])
+    shown = hide_great_age(text, is_age="age" in key_words(key))
     return _Screened((key, shown), great_age=shown != text)
 
 

@@ -1,7 +1,8 @@
 """From a FHIR R4 bundle to the same flat facts.
 
-Read are a patient's sex and age, conditions with site and stage, and observations with a coded or measured value. Names,
-identifiers, addresses, narrative, notes, references and dates are never read; a birth date only becomes an age in years.
+Read are a patient's sex and age, conditions with site and stage, and observations with a coded or measured value.
+Names, identifiers, addresses, narrative, notes, references and dates are never read; a birth date only becomes an age
+in years.
 Codes are those of HL7's mCODE (LOINC, and SNOMED CT since its third version).
 """
 
@@ -11,8 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from haiku_edge.runtime.errors import NotesShapeError
-
+from ..errors import NotesShapeError
 from .facts import notes_from_pairs
 from .kinds import ADDRESS, BIRTH, CLINICIAN, ONLINE, PERSON, RECORD
 from .types import Notes
@@ -55,8 +55,10 @@ _CATEGORY = {
     "N": re.compile(r"N(?:[0-3][a-c]?(?:mi)?|[xX])"),
     "M": re.compile(r"M(?:[01][a-d]?|[xX])"),
 }
-_STAGE = re.compile(r"(?<![A-Za-z0-9])(?:0|IV|I{1,3})[A-Da-d]?\d?(?![A-Za-z0-9])|(?<![A-Za-z0-9])[0-4][A-D]?(?![A-Za-z0-9])")
+_STAGE = re.compile(r"(?<![A-Za-z0-9])(?:(?:0|IV|I{1,3})[A-Da-d]?\d?|[0-4][A-D]?)(?![A-Za-z0-9])")
 _GRADE = re.compile(r"(?:\bG|[Gg]rade )([1-4])\b")
+# SNOMED CT ends a name with its kind: "Lung structure (body structure)".
+_SEMANTIC_TAG = re.compile(r" \([a-z ]+\)$")
 _ORDER = ("tissue_type", "disease", "diagnosis", "sex", "age", "tnm", "grade", "stage")
 
 
@@ -181,8 +183,9 @@ def _age(patient: Resource, conditions: list[Resource]) -> str:
     """Age in whole years at the first condition's onset or record; empty where it can't be told."""
     for condition in conditions:
         age = condition.get("onsetAge")
-        if isinstance(age, Mapping) and isinstance(age.get("value"), int | float) and age.get("code", "a") in {"a", "yr"}:
-            return f"{int(age['value'])}"
+        years = age.get("value") if isinstance(age, Mapping) and age.get("code", "a") in ("a", "yr") else None
+        if isinstance(years, int | float):
+            return f"{int(years)}"
     birth = _date(patient.get("birthDate"))
     events = [_date(condition.get(e)) for condition in conditions for e in ("onsetDateTime", "recordedDate")]
     event = min((e for e in events if e), default=None)
@@ -204,7 +207,8 @@ def _label(concept: object) -> str:
     codings = _codings(concept)
     readable = [SNOMED_VALUES.get(str(coding.get("code"))) or coding.get("display") for coding in codings]
     words = [concept.get("text"), *readable, *(coding.get("code") for coding in codings if not _is_snomed(coding))]
-    return next((re.sub(r" \([a-z ]+\)$", "", word.strip()) for word in words if isinstance(word, str) and word.strip()), "")
+    found = next((word.strip() for word in words if isinstance(word, str) and word.strip()), "")
+    return _SEMANTIC_TAG.sub("", found)
 
 
 def _is_snomed(coding: Resource) -> bool:
@@ -229,4 +233,6 @@ def _unread(resources: list[Resource]) -> list[str]:
     others = sum(resource["resourceType"] not in READ_RESOURCES for resource in resources)
     if not others:
         return []
-    return [f"Of the FHIR bundle, only Patient, Condition and Observation were read; {others} other resources were not."]
+    return [
+        f"Of the FHIR bundle, only Patient, Condition and Observation were read; {others} other resources were not."
+    ]

@@ -86,7 +86,7 @@ ALIASES: tuple[tuple[str, ...], ...] = (
     ("S100A4", "FSP1"),
 )
 
-# A name of at most this many letters is also an ordinary word in some language, so its capitals must match in running text.
+# A name of at most this many letters is also an ordinary word in some language: in running text capitals must match.
 _SHORT = 3
 _PIECES = re.compile(r"[^\W\d_]+|\d+")
 

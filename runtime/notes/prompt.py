@@ -1,8 +1,8 @@
 """The text that the text tower was trained to read.
 
-Source: Haiku, 2605.00925, the published code's caption recipe, cut before the first sentence about markers ("metadata-only
-text"). The original picks one of five introductions at random; here it is always the first, so that a case always embeds
-the same.
+Source: Haiku, 2605.00925, the published code's caption recipe, cut before the first sentence about markers
+("metadata-only text"). The original picks one of five introductions at random; here it is always the first, so that a
+case always embeds the same.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ DISEASE_KEYS = ("disease", "diagnosis")
 def metadata_prompt(facts: Sequence[tuple[str, str]]) -> str:
     """Write facts as the paper's metadata-only prompt.
 
-    The recipe separates facts by ", ", so a comma inside a fact is written as a semicolon: the original would cut the fact
-    there and lose the rest.
+    The recipe separates facts by ", ", so a comma inside a fact is written as a semicolon: the original would cut the
+    fact there and lose the rest.
 
     Args:
         facts: (key, value) pairs; the prompt keeps their order, which the embedding depends on.

@@ -5,19 +5,19 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from haiku_edge.runtime.errors import (
+from ..errors import (
     EmptyNotesError,
     NotesShapeError,
     OverlongNotesError,
     UnreadableNotesError,
 )
-
+from .ages import AGE_WARNING, hide_great_age
 from .document import MAX_BYTES, load_object
-from .facts import AGE_WARNING, notes_from_pairs
+from .facts import notes_from_pairs
 from .fhir import notes_from_fhir
 from .kinds import told
 from .types import Notes
-from .values import hide_great_age, mask, plain
+from .values import mask
 
 # Ten printed pages. The text tower reads about 200 tokens, so nothing of use lies beyond.
 MAX_TEXT_CHARACTERS = 20_000
@@ -79,9 +79,9 @@ def _notes_from_text(document: dict[str, object]) -> Notes:
             f"The notes' text has {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are read. "
             "Give the diagnosis and the facts that matter; the model reads about the first 150 words."
         )
-    aged = hide_great_age(plain(text))
-    remaining, kinds = mask(aged)
-    if not any(character.isalnum() for character in remaining):
+    masked, kinds = mask(text)
+    shown = hide_great_age(masked)
+    if not any(character.isalnum() for character in shown):
         raise EmptyNotesError("The notes' text holds no clinical word, or none once identifiers were taken out.")
-    age = (AGE_WARNING,) if aged != plain(text) else ()
-    return Notes((), remaining, told(kinds), (TEXT_WARNING, *age))
+    age = (AGE_WARNING,) if shown != masked else ()
+    return Notes((), shown, told(kinds), (TEXT_WARNING, *age))

@@ -8,7 +8,7 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from haiku_edge.runtime.errors import BundleContentError
+from ..errors import BundleContentError
 
 # [CLS] before and [SEP] after the text, as BERT was trained.
 SPECIAL_TOKENS = 2

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from .atomic import atomic_open, atomic_write
 from .images import ReportImages
 from .outputs import write_outputs
 from .schema import RESEARCH_USE_ONLY, SCHEMA_VERSION, Result
 
-__all__ = ["RESEARCH_USE_ONLY", "SCHEMA_VERSION", "ReportImages", "Result", "atomic_open", "atomic_write", "write_outputs"]
+__all__ = [
+    "RESEARCH_USE_ONLY",
+    "SCHEMA_VERSION",
+    "ReportImages",
+    "Result",
+    "write_outputs",
+]

@@ -53,7 +53,7 @@ def _notes(result: Result) -> Iterator[Caution]:
         text = f"The clinical notes name {names}: they may hold the answer. Compare with the estimates without notes."
         yield Caution("Markers named in the notes", text, serious=True)
     if notes.truncated:
-        text = f"The clinical notes were too long for the text model ({count(notes.tokens)} tokens); their end was not read."
+        text = f"The notes were too long for the text model ({count(notes.tokens)} tokens); their end was not read."
         yield Caution("Notes cut short", text, serious=True)
     if notes.dropped:
         text = f"Left out of the clinical notes before anything else saw them: {', '.join(notes.dropped)}."

@@ -1,8 +1,9 @@
 """The colours of a heatmap: from blue (less) over near-white (average) to orange-brown (more).
 
-The map is built in Oklab (B. Ottosson, 2020, "A perceptual color space for image processing"), where equal distances look
-equally different. Each half is a straight line in it, so equal steps of z look like equal steps of colour. Blue against orange stays apart for
-readers with red-green colour-blindness, and lightness falls equally on both sides, so that a grey print shows distance from average.
+The map is built in Oklab (B. Ottosson, 2020, "A perceptual color space for image processing"), where equal distances
+look equally different. Each half is a straight line in it, so equal steps of z look like equal steps of colour. Blue
+against orange stays apart for readers with red-green colour-blindness, and lightness falls equally on both sides, so
+that a grey print shows distance from average.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCALE_LIMIT = 1.5
-"""z at which colours saturate. Fixed, so that heatmaps of different markers and slides can be compared. A prediction is a
-mean over several patches, which lies nearer to zero than single patches do: 1.5 leaves few tiles beyond the ends."""
+"""z at which colours saturate. Fixed, so that heatmaps of different markers and slides can be compared. A prediction is
+a mean over several patches, which lies nearer to zero than single patches do: 1.5 leaves few tiles beyond the ends."""
 
 HATCH = ((214, 216, 219), (150, 154, 160))
 """Both stripes, RGB, of a tile without an estimate: greys that the map does not hold."""
@@ -41,7 +42,7 @@ _LMS_TO_RGB = np.array(
 def _oklab_to_srgb(lab: NDArray[np.float64]) -> NDArray[np.uint8]:
     linear = np.clip((lab @ _LAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T, 0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(encoded * 255).astype(np.uint8)
+    return np.asarray(np.rint(encoded * 255), dtype=np.uint8)
 
 
 def colour_map() -> NDArray[np.uint8]:

@@ -1,13 +1,9 @@
-"""`result.json` as text, and the JSON Schema that is published for it.
-
-`python -m haiku_edge.runtime.report.document` prints the schema.
-"""
+"""`result.json` as text, and the JSON Schema that is published for it."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from typing import Any
 
 from .schema import SCHEMA_VERSION, Result
@@ -41,7 +37,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-if __name__ == "__main__":
-    sys.stdout.write(schema_text())

@@ -1,7 +1,8 @@
 """Tiles as GeoJSON that QuPath's importer takes.
 
-QuPath's rules (qupath-core, QuPathTypeAdapters): a FeatureCollection; each feature with a UUID as `id`, its `properties` with `objectType`,
-`classification` {name, color}, `measurements` as an object of numbers, and `isLocked`; pixels at full resolution, origin at the top left.
+QuPath's rules (qupath-core, QuPathTypeAdapters): a FeatureCollection; each feature with a UUID as `id`, its
+`properties` with `objectType`, `classification` {name, color}, `measurements` as an object of numbers, and
+`isLocked`; pixels at full resolution, origin at the top left.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 
 from .heatmap import tile_extent
@@ -26,6 +28,7 @@ _DECIMALS = 4
 """Decimals of a measurement: far below any interval's width, and half the file's size."""
 
 _COMPRESSION = 6
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 _CLASSES: Mapping[str, tuple[str, tuple[int, int, int]]] = {
     "abstained": ("Abstained", (150, 154, 160)),
@@ -38,8 +41,8 @@ _CLASSES: Mapping[str, tuple[str, tuple[int, int, int]]] = {
 def write_geojson(stream: BinaryIO, result: Result, tiles: pa.Table) -> None:
     """Write all tiles as gzip-compressed GeoJSON, a feature at a time.
 
-    The bytes depend on nothing but the arguments: no time stamp stands in the gzip header, and a tile's UUID is that of the
-    slide's digest and the tile's row.
+    The bytes depend on nothing but the arguments: no time stamp stands in the gzip header, and a tile's UUID is that of
+    the slide's digest and the tile's row.
 
     Args:
         stream: Where to write.
@@ -52,40 +55,46 @@ def write_geojson(stream: BinaryIO, result: Result, tiles: pa.Table) -> None:
         "bundle": {key: getattr(result.bundle, key) for key in ("name", "version", "digest", "synthetic")},
     }
     with gzip.GzipFile(filename="", mode="wb", compresslevel=_COMPRESSION, fileobj=stream, mtime=0) as packed:
-        packed.write(_json(header)[:-1].encode() + b',"features":[')
+        packed.write(_ENCODER.encode(header)[:-1].encode() + b',"features":[')
         for index, feature in enumerate(features(result, tiles)):
-            packed.write((",\n" if index else "\n").encode() + _json(feature).encode())
+            packed.write((",\n" if index else "\n").encode() + _ENCODER.encode(feature).encode())
         packed.write(b"\n]}\n")
 
 
 def features(result: Result, tiles: pa.Table) -> Iterator[dict[str, Any]]:
     """The tiles as GeoJSON features, in the table's order."""
     markers = [biomarker.marker for biomarker in result.biomarkers if biomarker.marker in tiles.column_names]
-    measured = [*markers, "similarity", "percentile"]
-    extent = tile_extent(result)
-    wanted = tiles.select(["column", "row", "x", "y", "status", *measured])
+    names = [*markers, "similarity", "percentile"]
+    places = ["x", "y", "column", "row", "status"]
+    extent_x, extent_y = tile_extent(result)
     index = 0
-    for batch in wanted.to_batches(max_chunksize=_ROWS_AT_ONCE):
-        for row in batch.to_pylist():
-            yield _feature(row, index, result.slide.sha256, measured, extent)
+    for batch in tiles.select([*places, *names]).to_batches(max_chunksize=_ROWS_AT_ONCE):
+        where = zip(*(batch[place].to_pylist() for place in places), strict=True)
+        measured = zip(*(_rounded(batch[name]) for name in names), strict=True)
+        for (x, y, column, row, status), values in zip(where, measured, strict=True):
+            yield {
+                "type": "Feature",
+                "id": str(uuid.uuid5(_NAMESPACE, f"{result.slide.sha256}:{index}")),
+                "geometry": _rectangle(x, y, _side(column, extent_x), _side(row, extent_y)),
+                "properties": _properties(status, dict(zip(names, values, strict=True))),
+            }
             index += 1
 
 
-def _feature(row: dict[str, Any], index: int, slide: str, names: list[str], extent: tuple[float, float]) -> dict[str, Any]:
+def _properties(status: str, measurements: dict[str, float]) -> dict[str, Any]:
     properties: dict[str, Any] = {"objectType": "tile", "isLocked": True}
-    if row["status"] in _CLASSES:
-        name, colour = _CLASSES[row["status"]]
+    if status in _CLASSES:
+        name, colour = _CLASSES[status]
         properties["classification"] = {"name": name, "color": list(colour)}
-    properties["measurements"] = {
-        name: round(row[name], _DECIMALS) for name in names if row[name] is not None and math.isfinite(row[name])
-    }
-    ring = _ring(row["x"], row["y"], _side(row["column"], extent[0]), _side(row["row"], extent[1]))
-    return {
-        "type": "Feature",
-        "id": str(uuid.uuid5(_NAMESPACE, f"{slide}:{index}")),
-        "geometry": {"type": "Polygon", "coordinates": [ring]},
-        "properties": properties,
-    }
+    properties["measurements"] = {name: value for name, value in measurements.items() if math.isfinite(value)}
+    return properties
+
+
+def _rounded(column: pa.Array) -> list[float]:
+    """A column as floats, NaN for null."""
+    values = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+    rounded: list[float] = np.round(values, _DECIMALS).tolist()
+    return rounded
 
 
 def _side(position: int, extent: float) -> int:
@@ -93,11 +102,7 @@ def _side(position: int, extent: float) -> int:
     return round((position + 1) * extent) - round(position * extent)
 
 
-def _ring(x: int, y: int, width: int, height: int) -> list[list[int]]:
-    """A closed rectangle, counter-clockwise on a map, as RFC 7946 asks of outer rings."""
+def _rectangle(x: int, y: int, width: int, height: int) -> dict[str, Any]:
+    """A polygon whose outer ring is closed."""
     right, bottom = x + width, y + height
-    return [[x, y], [right, y], [right, bottom], [x, bottom], [x, y]]
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return {"type": "Polygon", "coordinates": [[[x, y], [right, y], [right, bottom], [x, bottom], [x, y]]]}

@@ -89,7 +89,9 @@ def tile_extent(result: Result) -> tuple[float, float]:
 
 
 def marker_values(tiles: pa.Table, marker: str) -> NDArray[np.float32]:
-    """One marker's column of the tiles table, (n,) float32, NaN for null."""
+    """One marker's column of the tiles table, (n,) float32, NaN for null or where the table has no such column."""
+    if marker not in tiles.column_names:
+        return np.full(len(tiles), np.nan, dtype=np.float32)
     column = tiles[marker].combine_chunks()
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float32)
 
@@ -111,8 +113,8 @@ def paint(values: NDArray[np.float32], tile_map: TileMap) -> NDArray[np.uint8]:
     indices[said] = colour_index(grid[said])
     painted = indices[select]
     silent = (there & ~said)[select]
-    down, across = np.indices(painted.shape, sparse=True)
-    stripe = (down + across) % _HATCH_PERIOD < _HATCH_PERIOD // 2
+    height, width = painted.shape
+    stripe = (np.arange(height)[:, None] + np.arange(width)) % _HATCH_PERIOD < _HATCH_PERIOD // 2
     return np.where(silent, np.where(stripe, _HATCH_LIGHT, _HATCH_DARK), painted).astype(np.uint8)
 
 

@@ -1,7 +1,7 @@
 """`report.html`: one file with everything inside, read offline and printed.
 
-The template holds the words and the layout; this module gives it the result, and the pictures by number. Every picture stands in the
-file once, however often it is shown.
+The template holds the words and the layout; this module gives it the result and the pictures. Every picture stands in
+the file once, however often it is shown.
 """
 
 from __future__ import annotations
@@ -88,28 +88,38 @@ def render_report(result: Result, images: ReportImages, overview: NDArray[np.uin
     axis = axis_for(result.biomarkers)
     patches = _patches(result)
     scale = images.scale * images.overview.shape[1] / overview.shape[1]
-    return _environment().get_template("report.html").render(
-        r=result,
-        style=Markup(_template("report.css")),  # noqa: S704 (our own file)
-        script=Markup(_template("report.js")),  # noqa: S704 (our own file)
-        cautions=cautions(result),
-        axis=axis,
-        plot_width=PLOT_WIDTH,
-        plots=[interval_plot(item, axis) for item in result.biomarkers],
-        overview={"uri": data_uri(webp(overview)), "width": overview.shape[1], "height": overview.shape[0]},
-        grey=data_uri(webp(_grey(overview))),
-        overlays=[(item, data_uri(overlays[item.marker], "image/png")) for item in result.biomarkers if item.marker in overlays],
-        opacity=OPACITY,
-        ramp=_ramp(),
-        ramp_limit=SCALE_LIMIT,
-        marks=_marks(result, scale),
-        scale_bar=_scale_bar(result, scale, overview.shape[1]),
-        rows=_rows(result, images),
-        patches=patches,
-        composites=[(patches[name], data_uri(images.composites[name])) for name in patches if name in images.composites],
-        composite_legend=images.composite_legend,
-        channel_markers=_channel_markers(result, images, patches),
-        channels=_channels(result, images, patches),
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            r=result,
+            style=Markup(_template("report.css")),  # noqa: S704 (our own file)
+            script=Markup(_template("report.js")),  # noqa: S704 (our own file)
+            cautions=cautions(result),
+            axis=axis,
+            plot_width=PLOT_WIDTH,
+            plots=[interval_plot(item, axis) for item in result.biomarkers],
+            overview={"uri": data_uri(webp(overview)), "width": overview.shape[1], "height": overview.shape[0]},
+            grey=data_uri(webp(_grey(overview))),
+            overlays=[
+                (item, data_uri(overlays[item.marker], "image/png"))
+                for item in result.biomarkers
+                if item.marker in overlays
+            ],
+            opacity=OPACITY,
+            ramp=_ramp(),
+            ramp_limit=SCALE_LIMIT,
+            marks=_marks(result, scale),
+            scale_bar=_scale_bar(result, scale, overview.shape[1]),
+            rows=_rows(result, images),
+            patches=patches,
+            composites=[
+                (patches[name], data_uri(images.composites[name])) for name in patches if name in images.composites
+            ],
+            composite_legend=images.composite_legend,
+            channel_markers=_channel_markers(result, images, patches),
+            channels=_channels(result, images, patches),
+        )
     )
 
 
@@ -125,7 +135,11 @@ def _template(name: str) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     for number in (numbers.plain, numbers.signed, numbers.count, numbers.percent, numbers.anything):
         environment.filters[number.__name__] = number
@@ -147,7 +161,9 @@ def _ramp() -> str:
 def _label(position: int) -> str:
     """A, B, … Z, AA, AB, …"""
     letters = string.ascii_uppercase
-    return letters[position] if position < len(letters) else _label(position // len(letters) - 1) + letters[position % 26]
+    return (
+        letters[position] if position < len(letters) else _label(position // len(letters) - 1) + letters[position % 26]
+    )
 
 
 def _marks(result: Result, scale: float) -> list[Mark]:
@@ -188,7 +204,10 @@ def _channel_markers(result: Result, images: ReportImages, patches: dict[str, st
 def _channels(result: Result, images: ReportImages, patches: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Channel pictures by patch element and marker, each with what was measured, ready to be shown."""
     measured = {
-        neighbour.patch: {item.marker: f"z {numbers.signed(item.z)} · {numbers.plain(item.intensity)}" for item in neighbour.markers}
+        neighbour.patch: {
+            item.marker: f"z {numbers.signed(item.z)}, intensity {numbers.plain(item.intensity)}"
+            for item in neighbour.markers
+        }
         for row in result.evidence
         for neighbour in row.neighbours
     }

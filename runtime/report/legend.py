@@ -43,7 +43,9 @@ def _bar(canvas: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int) ->
     draw.rectangle((left, top, left + _BAR[0] - 1, top + _BAR[1] - 1), outline=_MUTED)
     for share, label in ((0.0, signed(-SCALE_LIMIT)), (0.5, "0.00"), (1.0, signed(SCALE_LIMIT))):
         anchor = {0.0: "la", 0.5: "ma", 1.0: "ra"}[share]
-        draw.text((left + share * _BAR[0], top + _BAR[1] + 4), _writable(label), fill=_INK, font=_font(12), anchor=anchor)
+        draw.text(
+            (left + share * _BAR[0], top + _BAR[1] + 4), _writable(label), fill=_INK, font=_font(12), anchor=anchor
+        )
 
 
 def _hatched_key(draw: ImageDraw.ImageDraw, left: int, top: int) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from .atomic import atomic_open, atomic_write, make_directory, output_error, remove_leftovers
+from ..atomic import atomic_open, atomic_write, make_directory, output_error, remove_leftovers
 from .document import result_json
 from .geojson import write_geojson
 from .heatmap import heatmap_png, map_tiles, marker_values, overlay_png, paint
@@ -41,8 +41,9 @@ class _Painted:
 def write_outputs(directory: Path, result: Result, tiles: pa.Table, images: ReportImages) -> tuple[Path, ...]:
     """Write the outputs of one run; `result.json` comes last, so where it stands all the others are whole.
 
-    An older `result.json` is removed first, so that a run that is cut short over an older one does not look finished. Equal arguments
-    give equal bytes, but for the timing in `result.json` and in the report.
+    An older `result.json` is removed first, so that a run that is cut short over an older one does not look finished.
+    Equal arguments give equal bytes, but for the timing in `result.json` and in the report. A marker without an
+    estimate in any tile has no heatmap.
 
     Args:
         directory: Folder of this slide; made where missing.
@@ -105,8 +106,8 @@ def _paint_all(result: Result, tiles: pa.Table, images: ReportImages) -> _Painte
     before, after = images.overview.shape, overview.shape
     scale = (images.scale * before[0] / after[0], images.scale * before[1] / after[1])
     tile_map = map_tiles(result, tiles, (after[0], after[1]), scale)
-    markers = [item.marker for item in result.biomarkers if item.marker in tiles.column_names]
-    return _Painted(overview, {name: paint(marker_values(tiles, name), tile_map) for name in markers})
+    values = {item.marker: marker_values(tiles, item.marker) for item in result.biomarkers}
+    return _Painted(overview, {name: paint(z, tile_map) for name, z in values.items() if np.isfinite(z).any()})
 
 
 def _report(result: Result, images: ReportImages, painted: _Painted) -> bytes:

@@ -1,17 +1,17 @@
 """`result.json`: what a run of `predict` found, as a versioned schema.
 
-Every number that the report shows stands here. Expression is in standard deviations of the atlas (z, per marker, over the
-atlas patches that measured it) unless a field says otherwise; pixels are level-0 pixels of the slide.
+Every number that the report shows stands here. Expression is in standard deviations of the atlas (z, per marker, over
+the atlas patches that measured it) unless a field says otherwise; pixels are level-0 pixels of the slide.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-RESEARCH_USE_ONLY = "For research use only. Not for use in diagnostic procedures."
-SCHEMA_VERSION = "1.0"
+RESEARCH_USE_ONLY: Final = "For research use only. Not for use in diagnostic procedures."
+SCHEMA_VERSION: Final = "1.0"
 
 TileStatus = Literal["predicted", "abstained", "blur", "unreadable"]
 BiomarkerStatus = Literal["predicted", "abstained", "unmeasured"]
@@ -28,7 +28,9 @@ class BundleSection(_Section):
     version: str
     digest: str
     synthetic: bool
-    statement: str = Field(description="What the bundle was made from, in one sentence, shown wherever its numbers are.")
+    statement: str = Field(
+        description="What the bundle was made from, in one sentence, shown wherever its numbers are."
+    )
     patches: int = Field(description="Number of mIF patches in the atlas.")
     patients: int = Field(description="Number of patients in the atlas.")
 
@@ -198,5 +200,7 @@ class Result(_Section):
     calibration: CalibrationSection
     biomarkers: list[Biomarker]
     evidence: list[Evidence]
-    warnings: list[str] = Field(description="What a reader must know before trusting the numbers, most important first.")
+    warnings: list[str] = Field(
+        description="What a reader must know before trusting the numbers, most important first."
+    )
     timing: dict[str, float] = Field(description="Seconds by stage; the only part that differs between equal runs.")

@@ -18,6 +18,7 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
+from ..errors import NotASlideError
 from .archive import extract_dicom
 from .colour import SAMPLED_FRAMES, measure
 from .frames import frame_bytes
@@ -89,7 +90,14 @@ class DicomJpegReader:
         frame = int(grid.frame[row, column])
         if frame < 0:
             return np.full((shape.tile_height, shape.tile_width, 3), 255, np.uint8)
-        tile = decode_tile(grid.read(frame), self._prefixes[level], shape.tile_width, shape.tile_height)
+        least = (
+            min(shape.tile_width, shape.width - column * shape.tile_width),
+            min(shape.tile_height, shape.height - row * shape.tile_height),
+        )
+        tile = decode_tile(grid.read(frame), self._prefixes[level], shape.tile_width, shape.tile_height, least=least)
+        if tile.shape[:2] != (shape.tile_height, shape.tile_width):
+            missing = (shape.tile_height - tile.shape[0], shape.tile_width - tile.shape[1])
+            tile = np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), constant_values=255)
         return whiten_outside(tile, shape, column, row)
 
     def close(self) -> None:
@@ -165,7 +173,25 @@ def _choose(info: SlideInfo, found: Sequence[Image], resources: ExitStack) -> Sl
     if len(placed) == len(frames) and all(_is_plain_jpeg(image) for image in found):
         return DicomJpegReader(info, found, placed, resources)
     reader = _through_openslide(info, resources)
-    return reader or open_wsidicom(info, found[0].head.coding, resources)
+    if reader is not None and _reads_edges(reader):
+        return reader
+    try:
+        last = open_wsidicom(info, found[0].head.coding, resources)
+    except NotASlideError:
+        if reader is None:
+            raise
+        return reader
+    return last if reader is None or _reads_edges(last) else reader
+
+
+def _reads_edges(slide: Slide) -> bool:
+    """Whether the last tile of every level can be read. OpenSlide refuses tiles that a writer cropped at the edge."""
+    try:
+        for index, level in enumerate(slide.info.levels):
+            slide.read_tile(index, level.columns - 1, level.rows - 1)
+    except UnreadableTileError:
+        return False
+    return True
 
 
 def _through_openslide(info: SlideInfo, resources: ExitStack) -> OpenSlideReader | None:
@@ -230,10 +256,12 @@ def _frame_numbers(image: Image) -> NDArray[np.int32] | None:
 def _measure(grid: _FrameGrid, level: Level) -> Colour | None:
     """The colour that a sample of a level's frames shows."""
     numbers = np.unique(np.linspace(0, len(grid.extents) - 1, SAMPLED_FRAMES).astype(int))
+    raw_components = prefix(b"", Colour.RGB)
     tiles = []
     for number in numbers:
         try:
-            raw = decode_tile(grid.read(int(number)), prefix(b"", Colour.RGB), level.tile_width, level.tile_height)
+            data = grid.read(int(number))
+            raw = decode_tile(data, raw_components, level.tile_width, level.tile_height, least=(1, 1))
         except UnreadableTileError:
             continue
         tiles.append(raw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,12 @@ from .tissue import Masks
 from .types import SlideInfo
 
 TISSUE_SHARE = 0.25
-"""A tile needs this share of tissue. Below it the tower sees mostly glass; asking for half would lose thin biopsies and rims."""
+"""A tile needs this share of tissue. Below it the tower sees mostly glass; asking for half would lose thin biopsies
+and rims."""
 
 PEN_SHARE = 0.1
-"""A tile with more ink than this is left out: ink lies over the tissue and shifts its colours, and blurs beyond its rim."""
+"""A tile with more ink than this is left out: ink lies over the tissue and shifts its colours, and blurs beyond its
+rim."""
 
 FOLD_SHARE = 0.25
 """A tile with more fold than this is left out; a thin crease that crosses a tile leaves most of it as it was."""
@@ -25,8 +28,8 @@ MAXIMUM_ENLARGEMENT = 1.5
 """Beyond this, enlarging invents the detail that the tower was trained to read."""
 
 SCALE_TOLERANCE = 0.01
-"""Scales nearer than this to a whole number are that number: scanners state their pixel size no better than to a percent,
-and 0.499 µm/px is read as 0.5 by a plain copy instead of a resampling that would only soften it."""
+"""Scales nearer than this to a whole number are that number: scanners state their pixel size no better than to a
+percent, and 0.499 µm/px is read as 0.5 by a plain copy instead of a resampling that would only soften it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,7 @@ def choose_level(info: SlideInfo, mpp: float) -> int:
 
 
 def source_size(info: SlideInfo, plan: TilePlan) -> tuple[int, int]:
-    """Width and height in pixels of the plan's level that one tile is cut from, before it is resized to the tile's size."""
+    """Width and height, in pixels of the plan's level, that one tile is cut from before it is resized."""
     downsample = info.levels[plan.level].downsample
     return (
         _snap(plan.grid.extent / downsample, plan.grid.size),
@@ -176,7 +179,7 @@ def _shares(mask: NDArray[np.bool_], boxes: NDArray[np.float64]) -> NDArray[np.f
     left, upper, right, lower = boxes.T
     inside = _at(sums, lower, right) - _at(sums, upper, right) - _at(sums, lower, left) + _at(sums, upper, left)
     area = (right - left) * (lower - upper)
-    return (inside / area).clip(0, 1).astype(np.float32)
+    return np.asarray((inside / area).clip(0, 1), np.float32)
 
 
 def _at(sums: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -189,7 +192,7 @@ def _at(sums: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64
     return np.asarray(upper * (1 - v) + lower * v)
 
 
-def _round(values: NDArray[np.float64]) -> NDArray[np.int64]:
+def _round(values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     """Half up, in the same direction everywhere on the slide."""
     return np.floor(np.asarray(values) + 0.5).astype(np.int64)
 
@@ -199,7 +202,7 @@ def _explain(info: SlideInfo, counts: dict[str, int]) -> str:
     if not counts["grid"]:
         level = info.levels[0]
         return (
-            f"{info.name} ({level.width} × {level.height} pixels) is smaller than one tile, so there is nothing to predict on. "
+            f"{info.name} ({level.width} × {level.height} pixels) is smaller than one tile: nothing to predict on. "
             "Scan a larger area, or check the resolution (--mpp)."
         )
     return (

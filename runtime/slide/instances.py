@@ -5,6 +5,7 @@ A header's errors are never repeated in a message: they may quote its values.
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,11 @@ _PREAMBLE = 128
 _MAGIC = b"DICM"
 _MICROMETRES = 1000.0
 """Per millimetre, the unit of PixelSpacing."""
+
+
+# Their messages quote header values, which may name a patient.
+logging.getLogger("pydicom").addHandler(logging.NullHandler())
+logging.getLogger("wsidicom").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True)

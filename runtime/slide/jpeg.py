@@ -42,7 +42,9 @@ def prefix(tables: bytes, colour: Colour) -> bytes:
     return _SOI + adobe + _table_segments(tables)
 
 
-def decode_tile(data: bytes, before: bytes, width: int, height: int) -> NDArray[np.uint8]:
+def decode_tile(
+    data: bytes, before: bytes, width: int, height: int, *, least: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
     """Decode one tile with the exact inverse DCT and exact chroma upsampling; any irregularity is an error.
 
     Args:
@@ -50,34 +52,36 @@ def decode_tile(data: bytes, before: bytes, width: int, height: int) -> NDArray[
         before: What `prefix` gave.
         width: Pixels across that the container promises.
         height: Pixels down.
+        least: (across, down) that will do, where writers leave out what lies beyond the edge; None asks for all.
 
     Returns:
-        (height, width, 3) uint8 RGB.
+        (height, width, 3) uint8 RGB; with `least` perhaps smaller, as the stream has it.
 
     Raises:
         UnreadableTileError: The stream is damaged, or of another size than promised (checked before anything is
             allocated, so that a forged header can't ask for gigabytes).
     """
     try:
-        pieces = _pieces(data, width, height)
+        pieces, size = _pieces(data)
     except IndexError:
         raise UnreadableTileError("the JPEG data end within their header") from None
+    _check_size(size, (width, height), least or (width, height))
     try:
         tile: NDArray[np.uint8] = simplejpeg.decode_jpeg(b"".join((before, *pieces)), "RGB", strict=True)
     except ValueError as error:
         raise UnreadableTileError(f"the JPEG data are damaged ({error})") from error
-    if tile.shape != (height, width, 3):
-        raise UnreadableTileError("the JPEG data are of another size than the file promises")
+    if tile.shape != (size[1], size[0], 3):
+        raise UnreadableTileError("the JPEG data are of another size than their header says")
     return tile
 
 
-def _pieces(data: bytes, width: int, height: int) -> list[bytes]:
-    """The stream after its start-of-image marker, without APP0 and APP14; its frame header is checked on the way."""
+def _pieces(data: bytes) -> tuple[list[bytes], tuple[int, int]]:
+    """The stream after its start-of-image marker, without APP0 and APP14; and the width and height it states."""
     if data[:2] != _SOI:
         raise UnreadableTileError("the tile does not hold JPEG data")
     pieces: list[bytes] = []
     kept = position = 2
-    sized = False
+    size = (0, 0)
     while True:
         marker = _marker(data, position)
         if marker == _SOS:
@@ -87,13 +91,10 @@ def _pieces(data: bytes, width: int, height: int) -> list[bytes]:
             pieces.append(data[kept:position])
             kept = end
         elif marker in _FRAME_HEADERS:
-            _check_frame(data[position + 4 : position + 10], width, height)
-            sized = True
+            size = _frame_size(data[position + 4 : position + 10])
         position = end
-    if not sized:
-        raise UnreadableTileError("the JPEG data have no frame header")
     pieces.append(data[kept:])
-    return pieces
+    return pieces, size
 
 
 def _marker(data: bytes, position: int) -> int:
@@ -102,13 +103,17 @@ def _marker(data: bytes, position: int) -> int:
     return data[position + 1]
 
 
-def _check_frame(header: bytes, width: int, height: int) -> None:
-    """Compare a frame header (precision, height, width, component count) with what the container promises."""
-    stated = (header[0], header[1] << 8 | header[2], header[3] << 8 | header[4], header[5])
-    if stated != (8, height, width, 3):
+def _frame_size(header: bytes) -> tuple[int, int]:
+    """Width and height from a frame header (precision, height, width, component count) of 8-bit colour."""
+    if (header[0], header[5]) != (8, 3):
+        raise UnreadableTileError(f"the JPEG data hold {header[5]} × {header[0]} bits a pixel, not 3 × 8")
+    return header[3] << 8 | header[4], header[1] << 8 | header[2]
+
+
+def _check_size(size: tuple[int, int], promised: tuple[int, int], least: tuple[int, int]) -> None:
+    if not all(low <= side <= high for low, side, high in zip(least, size, promised, strict=True)):
         raise UnreadableTileError(
-            f"the JPEG data hold {stated[2]} × {stated[1]} pixels of {stated[3]} × {stated[0]} bits, "
-            f"where the file promises {width} × {height} of 3 × 8"
+            f"the JPEG data hold {size[0]} × {size[1]} pixels, where the file promises {promised[0]} × {promised[1]}"
         )
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import CorruptSlideError, NotASlideError, SlideError
+from ..errors import NotASlideError, SlideError
 from .dicom import is_zip, open_dicom
 from .instances import is_dicom
 from .openslide import OpenSlideReader, background, describe, open_handle
 from .resolution import check_override
-from .tiff import TiffJpegReader, check_extent, is_cut_short, open_direct, read_directory
+from .tiff import TiffJpegReader, open_direct
+from .tiff_directory import check_extent, read_directory, refuse_cut_short
 from .types import Slide, UnreadableTileError
 
 _OWN_OFFSETS = "hamamatsu"
@@ -69,17 +70,16 @@ def _holds_dicom(path: Path) -> bool:
 def _open_file(path: Path, mpp: float | None) -> Slide:
     try:
         handle = open_handle(path)
-    except SlideError as error:
-        if is_cut_short(path):
-            raise CorruptSlideError(
-                f"{path.name} is cut short: it names parts beyond its end. Copy it again from its source."
-            ) from error
+    except SlideError:
+        refuse_cut_short(path)
+        check_extent(path, read_directory(path) or ())
         raise
     with handle:
         properties = dict(handle.properties)
     vendor = properties.get("openslide.vendor", "")
     pages = None if vendor == _OWN_OFFSETS else read_directory(path)
     if pages is not None:
+        refuse_cut_short(path)
         check_extent(path, pages)
     info = describe(path, properties, mpp)
     reference = OpenSlideReader(path, info, background(properties), ExitStack())

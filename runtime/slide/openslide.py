@@ -67,6 +67,7 @@ class OpenSlideReader:
         self._cache = openslide.OpenSlideCache(_CACHE_BYTES)
         self._idle: SimpleQueue[Any] = SimpleQueue()
         self._closed = False
+        resources.callback(self._close_idle)
 
     @property
     def info(self) -> SlideInfo:
@@ -89,9 +90,11 @@ class OpenSlideReader:
     def close(self) -> None:
         """Release all handles."""
         self._closed = True
+        self._resources.close()
+
+    def _close_idle(self) -> None:
         while (handle := self._take()) is not None:
             handle.close()
-        self._resources.close()
 
     def _read(self, origin: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
         """RGBA pixels through a pooled handle, which is thrown away if it fails."""
@@ -100,12 +103,12 @@ class OpenSlideReader:
         try:
             handle = self._take() or self._open()
         except openslide.OpenSlideError as error:
-            raise UnreadableTileError(f"the slide can't be opened again ({error})") from error
+            raise UnreadableTileError(f"the slide can't be opened again ({_reason(error, self._path)})") from error
         try:
             pixels: Image.Image = handle.read_region(origin, level, size)
         except openslide.OpenSlideError as error:
             handle.close()
-            raise UnreadableTileError(f"OpenSlide can't read it ({error})") from error
+            raise UnreadableTileError(f"OpenSlide can't read it ({_reason(error, self._path)})") from error
         self._idle.put(handle)
         return pixels
 
@@ -144,8 +147,8 @@ def open_handle(path: Path) -> Any:
         ) from error
     except openslide.OpenSlideError as error:
         raise CorruptSlideError(
-            f"{path.name} looks like a slide, but can't be opened ({error}). It is damaged, or coded in a way "
-            "that is not supported; export it again from the scanner's software."
+            f"{path.name} looks like a slide, but can't be opened ({_reason(error, path)}). "
+            "It is damaged, or coded in a way that is not supported; export it again from the scanner's software."
         ) from error
 
 
@@ -211,6 +214,11 @@ def slide_files(path: Path, vendor: str) -> tuple[Path, ...]:
         named = {path.parent / line.partition("=")[2].strip() for line in lines if line.partition("=")[2].strip()}
         return (path, *sorted(file for file in named if file.is_file()))
     return (path,)
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """OpenSlide's words without the folder, which may be named after a patient."""
+    return str(error).replace(str(path), path.name)
 
 
 def _source(vendor: str, properties: Mapping[str, str]) -> str:

@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 from .types import Level, Slide, UnreadableTileError
 
 OVERVIEW_MPP = 8.0
-"""Micrometres per pixel of an overview: a 128 µm tile is 16 pixels across, and a mask of a whole slide takes about 50 ms."""
+"""Micrometres per pixel of an overview: a 128 µm tile is 16 pixels across, and the masks take under a second."""
+
+MOST_PIXELS = 16_000_000
+"""Largest overview; a slide with more than 32 mm × 32 mm is averaged down further, so that the masks' memory has a
+bound."""
 
 LEVEL_TOLERANCE = 1.05
 """A level this much coarser than asked for still serves: scanners round the downsample of their pyramids."""
@@ -44,14 +48,16 @@ def read_overview(slide: Slide, mpp: float = OVERVIEW_MPP) -> Overview:
 
     Args:
         slide: An open slide.
-        mpp: Micrometres per pixel wanted; what comes is the nearest that a whole number of level pixels gives.
+        mpp: Micrometres per pixel wanted; what comes is the nearest that a whole number of level pixels gives, or
+            coarser where it would have more than `MOST_PIXELS`.
 
     Returns:
         The overview. Unreadable file tiles are white in it and counted.
     """
+    resolution, whole = slide.info.resolution.mean, slide.info.levels[0]
+    mpp = max(mpp, resolution * math.sqrt(whole.width * whole.height / MOST_PIXELS))
     level = _choose_level(slide, mpp)
     geometry = slide.info.levels[level]
-    resolution = slide.info.resolution.mean
     factor = max(1, round(mpp / (resolution * geometry.downsample)))
     image = np.full((-(-geometry.height // factor), -(-geometry.width // factor), 3), 255, np.uint8)
     unreadable = 0
@@ -73,9 +79,7 @@ def _choose_level(slide: Slide, mpp: float) -> int:
     return max(fine, key=lambda i: slide.info.levels[i].downsample, default=0)
 
 
-def _open_band(
-    level: Level, factor: int, row: int, carry: NDArray[np.float32]
-) -> tuple[int, NDArray[np.float32]]:
+def _open_band(level: Level, factor: int, row: int, carry: NDArray[np.float32]) -> tuple[int, NDArray[np.float32]]:
     """An empty accumulator for the overview rows under one row of file tiles.
 
     Returns:
@@ -100,9 +104,10 @@ def _darken(band: NDArray[np.float32], slide: Slide, level: int, factor: int, co
     left, upper = column * geometry.tile_width, row * geometry.tile_height
     inside = tile[: geometry.height - upper, : geometry.width - left]
     darkness = np.float32(255) - inside
-    width, height = _whole(left % factor + darkness.shape[1], factor), _whole(upper % factor + darkness.shape[0], factor)
+    before = (upper % factor, left % factor)
+    height, width = (_whole(skip + side, factor) for skip, side in zip(before, darkness.shape, strict=False))
     aligned = np.zeros((height, width, 3), np.float32)
-    aligned[upper % factor :, left % factor :][: darkness.shape[0], : darkness.shape[1]] = darkness
+    aligned[before[0] :, before[1] :][: darkness.shape[0], : darkness.shape[1]] = darkness
     small = cv2.resize(aligned, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
     band[: small.shape[0], left // factor : left // factor + small.shape[1]] += small
     return False

@@ -11,13 +11,14 @@ from .grid import TilePlan, source_origins, source_size
 from .types import SlideInfo
 
 CACHE_BYTES = 512 * 2**20
-"""Most that decoded file tiles may take while they wait for the next row of tiles. One row of 256-pixel file tiles of a slide
-100,000 pixels wide takes 77 MB; where a row would take more than this, shared file tiles are decoded once for each row."""
+"""Most that decoded file tiles may take while they wait for the next row of tiles. One row of 256-pixel file tiles of
+a slide 100,000 pixels wide takes 77 MB; where a row would take more than this, shared file tiles are decoded once for
+each row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The order of work of one stream. A job is one file tile to decode; jobs stand in the order in which tiles first need them.
+    """The order of work of one stream. A job is one file tile to decode; jobs stand in the order of their first use.
 
     Attributes:
         level: Index of the level.
@@ -46,11 +47,11 @@ class Schedule:
     user_starts: NDArray[np.int64]
 
 
-def make_schedule(info: SlideInfo, plan: TilePlan, first: int, cache_bytes: int = CACHE_BYTES) -> Schedule:
+def make_schedule(info: SlideInfo, plan: TilePlan, first: int, cache_bytes: int) -> Schedule:
     """Work out the jobs of the plan's tiles from tile `first` on (earlier tiles need nothing).
 
-    Each file tile is one job, and so decoded once, unless more than `cache_bytes` of them would have to be kept from one
-    row of tiles to the next; then it is one job for each row of tiles that it reaches into.
+    Each file tile is one job, and so decoded once, unless more than `cache_bytes` of them would have to be kept from
+    one row of tiles to the next; then it is one job for each row of tiles that it reaches into.
     """
     level = info.levels[plan.level]
     width, height = source_size(info, plan)
@@ -67,7 +68,8 @@ def make_schedule(info: SlideInfo, plan: TilePlan, first: int, cache_bytes: int 
     row_of_tile = plan.grid.rows[owners].astype(np.int64)
     carried = _most_carried(file_tiles, row_of_tile) * level.tile_width * level.tile_height * 3
     keys = file_tiles if carried <= cache_bytes else row_of_tile * (level.rows * level.columns) + file_tiles
-    # Enumerated tile by tile, so the first pair of a job comes from its first user: sorting by it gives the decode order.
+    # Enumerated tile by tile, so the first pair of a job comes from its first user: sorting by it gives the decode
+    # order.
     _, first_pair, inverse = np.unique(keys, return_index=True, return_inverse=True)
     order = np.argsort(first_pair)
     rank = np.empty(len(order), np.int32)

@@ -147,14 +147,16 @@ def _another_kind(found: Sequence[Instance], name: str) -> NotASlideError:
 
 
 def _check_pixels(instance: Instance, name: str) -> None:
+    sides = (instance.width, instance.height, instance.tile_width, instance.tile_height)
+    if not all(0 < side < _MAX_SIDE for side in sides) or min(instance.frames, instance.samples, instance.bits) < 1:
+        raise CorruptSlideError(
+            f"The DICOM header of {instance.path.name} is cut short or states an impossible size. Export it again."
+        )
     if instance.samples != 3 or instance.bits != 8:
         raise NotASlideError(
             f"{name} holds {instance.samples} sample(s) of {instance.bits} bits a pixel; a brightfield slide has "
             "three of 8. Fluorescence and other grey images can't be read."
         )
-    sides = (instance.width, instance.height, instance.tile_width, instance.tile_height, instance.frames)
-    if not all(0 < side < _MAX_SIDE for side in sides[:4]) or instance.frames < 1:
-        raise CorruptSlideError(f"The DICOM header of {instance.path.name} states an impossible size. Export it again.")
 
 
 def _joined(parts: Sequence[Instance], name: str) -> Image:

@@ -8,7 +8,7 @@ from typing import Self
 
 from ..errors import CorruptSlideError, UsageError
 from .grid import TilePlan
-from .schedule import make_schedule
+from .schedule import CACHE_BYTES, make_schedule
 from .types import Slide
 from .workers import Batch, Workers
 
@@ -19,8 +19,8 @@ UNREADABLE_SHARE = 0.05
 class TileStream:
     """The tiles of a plan, batch by batch, in the plan's order.
 
-    Iterating starts the threads; leaving the loop early, closing the iterator or leaving the stream's `with` block stops
-    them. Bytes are identical for any number of threads, any batch size and any `first`.
+    Iterating starts the threads; leaving the loop early, closing the iterator or leaving the stream's `with` block
+    stops them. Bytes are identical for any number of threads, any batch size and any `first`.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class TileStream:
         first: int = 0,
         unreadable_share: float = UNREADABLE_SHARE,
         unreadable_before: int = 0,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         """Lay out the work; nothing is read yet.
 
@@ -44,6 +45,7 @@ class TileStream:
             first: Tile to begin at, a multiple of `batch_size`, for a run that goes on.
             unreadable_share: Most of the plan's tiles that may be unreadable, 0 to 1.
             unreadable_before: Unreadable tiles among those before `first`.
+            cache_bytes: Most that decoded file tiles may take while they wait for the next row of tiles.
 
         Raises:
             UsageError: A number is out of its range.
@@ -56,7 +58,7 @@ class TileStream:
         self._slide, self._plan = slide, plan
         self._batch_size, self._threads, self._first = batch_size, threads, first
         self._limit, self._unreadable_before = unreadable_share, unreadable_before
-        self._schedule = make_schedule(slide.info, plan, first)
+        self._schedule = make_schedule(slide.info, plan, first, cache_bytes)
         self._started: list[tuple[Workers, Generator[Batch]]] = []
 
     def __enter__(self) -> Self:

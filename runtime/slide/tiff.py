@@ -7,51 +7,16 @@ at several times its speed. A file is read this way only where OpenSlide agrees 
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
-from ..errors import CorruptSlideError
 from .jpeg import Colour, decode_tile, prefix
+from .tiff_directory import Page
 from .types import Level, SlideInfo, UnreadableTileError
-
-_JPEG = 7
-_CONTIGUOUS = 1
-_COLOURS = {2: Colour.RGB, 6: Colour.YCBCR}
-"""Of TIFF's photometric interpretations."""
-
-_MAX_DIRECTORIES = 10_000
-"""More than any slide has (focal planes times levels); ends a chain that loops."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One image directory of a TIFF file.
-
-    Attributes:
-        width: Pixels across.
-        height: Pixels down.
-        tile_width: Of its tiles; 0 where it is cut into strips.
-        tile_height: Of its tiles; 0 where it is cut into strips.
-        offsets: (n,) int64, where each tile or strip begins in the file, row by row.
-        counts: (n,) int64, bytes of each.
-        colour: How its JPEG tiles are coded; None where they are no 8-bit colour JPEG.
-        tables: JPEG tables that all tiles share; may be empty.
-    """
-
-    width: int
-    height: int
-    tile_width: int
-    tile_height: int
-    offsets: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    colour: Colour | None
-    tables: bytes
 
 
 class TiffJpegReader:
@@ -104,55 +69,6 @@ def whiten_outside(tile: NDArray[np.uint8], level: Level, column: int, row: int)
     return tile
 
 
-def read_directory(path: Path) -> tuple[Page, ...] | None:
-    """The image directories of a TIFF file, or None where it is none or can't be parsed."""
-    try:
-        with tifffile.TiffFile(path) as file:
-            return tuple(_page(page) for page in file.pages)
-    except Exception:  # tifffile raises anything on odd files; OpenSlide then decides alone
-        return None
-
-
-def check_extent(path: Path, pages: Sequence[Page]) -> None:
-    """Refuse a file that is too short for the tiles that its directories name.
-
-    Raises:
-        CorruptSlideError: Some lie beyond the end of the file.
-    """
-    size = path.stat().st_size
-    needed = max((int((page.offsets + page.counts).max()) for page in pages if page.offsets.size), default=0)
-    if needed > size:
-        raise CorruptSlideError(
-            f"{path.name} is cut short: its tiles need {needed:,} bytes, the file has {size:,}. "
-            "Copy it again from its source."
-        )
-
-
-def is_cut_short(path: Path) -> bool:
-    """Whether a file begins as TIFF, but its chain of directories runs past its end."""
-    with path.open("rb") as file:
-        header = file.read(16)
-        order = {b"II": "<", b"MM": ">"}.get(header[:2])
-        if order is None:
-            return False
-        classic = header[2:4] == struct.pack(order + "H", 42)
-        if not classic and header[2:4] != struct.pack(order + "H", 43):
-            return False
-        count_form, entry, offset_form = (order + "H", 12, order + "I") if classic else (order + "Q", 20, order + "Q")
-        try:
-            (position,) = struct.unpack_from(offset_form, header, 4 if classic else 8)
-            for _ in range(_MAX_DIRECTORIES):
-                if position == 0:
-                    return False
-                file.seek(position)
-                (entries,) = struct.unpack(count_form, file.read(struct.calcsize(count_form)))
-                file.seek(entries * entry, os.SEEK_CUR)
-                (position,) = struct.unpack(offset_form, file.read(struct.calcsize(offset_form)))
-        except (struct.error, OSError, OverflowError):
-            return True
-    return False
-
-
 def open_direct(path: Path, info: SlideInfo, vendor: str, pages: Sequence[Page]) -> TiffJpegReader | None:
     """Open the file for direct reading if its tiles are JPEG and its directories are the levels that OpenSlide sees.
 
@@ -187,31 +103,3 @@ def _match(level: Level, pages: Sequence[Page]) -> Page | None:
     same_tiles = (page.tile_width, page.tile_height) == (level.tile_width, level.tile_height)
     complete = page.offsets.size == page.counts.size == level.columns * level.rows and bool((page.counts > 0).all())
     return page if same_tiles and complete and page.colour is not None else None
-
-
-def _page(page: tifffile.TiffPage) -> Page:
-    tiled = bool(page.is_tiled)
-    return Page(
-        width=int(page.imagewidth),
-        height=int(page.imagelength),
-        tile_width=int(page.tilewidth) if tiled else 0,
-        tile_height=int(page.tilelength) if tiled else 0,
-        offsets=np.asarray(page.dataoffsets, np.int64),
-        counts=np.asarray(page.databytecounts, np.int64),
-        colour=_colour(page),
-        tables=bytes(page.jpegtables or b""),
-    )
-
-
-def _colour(page: tifffile.TiffPage) -> Colour | None:
-    layout = (
-        page.compression,
-        page.samplesperpixel,
-        page.bitspersample,
-        page.planarconfig,
-        page.imagedepth,
-        page.fillorder,
-    )
-    if layout != (_JPEG, 3, 8, _CONTIGUOUS, 1, 1):
-        return None
-    return _COLOURS.get(int(page.photometric))

@@ -1,20 +1,24 @@
 """Tissue, pen and folds on the overview.
 
-Everything is judged in optical density, −log₁₀(value / glass), where stains add up (Beer–Lambert), relative to the slide's own
-glass. Both H&E stains absorb green most: over 200 real H&E tiles blue is 0.5 to 0.7 of green and red at most 0.9 of it. Glass,
-dust and shadows absorb all colours alike. Inks absorb red most (blue, green), all (black), or green and blue alike but hardly
-red (red).
+Everything is judged in optical density, −log₁₀(value / glass), where stains add up (Beer–Lambert), relative to the
+slide's own glass. Both H&E stains absorb green most: over 200 real H&E tiles blue is 0.5 to 0.7 of green and red at
+most 0.9 of it. Glass, dust and shadows absorb all colours alike. Inks absorb red most (blue, green), all (black), or
+green and blue alike but hardly red (red).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .overview import Overview
+
+Colour = TypeVar("Colour", np.uint8, np.float32)
 
 GLASS = 242
 """Grey level of bare glass where the overview shows too little of it to measure; scanners give 235 to 250."""
@@ -23,11 +27,12 @@ DARKEST_GLASS = 225
 """Glass is never taken for darker than this, so that pale tissue on a slide full of it isn't taken for glass."""
 
 FAINTEST_TISSUE, SUREST_TISSUE = 0.04, 0.06
-"""Bounds of Otsu's threshold, optical density. An empty slide isn't split below the first (dirt and shading of glass stay under
-0.03); one full of tissue isn't split into pale and dark tissue above the second (pale stroma has 0.1)."""
+"""Bounds of Otsu's threshold, optical density. An empty slide isn't split below the first (dirt and shading of glass
+stay under 0.03); one full of tissue isn't split into pale and dark tissue above the second (pale stroma has 0.1)."""
 
 LEAST_COLOUR = 0.02
-"""Least difference of optical density between colours for tissue; dust, shadows and the edge of the cover slip are grey."""
+"""Least difference of optical density between colours for tissue; dust, shadows and the edge of the cover slip are
+grey."""
 
 CLOSING_UM = 32.0
 """Gaps narrower than this, µm, are bridged: clefts and capillaries belong to the tissue."""
@@ -51,7 +56,8 @@ FOLD_AROUND_UM = 1_000.0
 """Side of the square, µm, over which that median is taken."""
 
 FOLD_DENSITY = 0.6
-"""Least optical density of a fold in green; two layers of pale stroma have less, but they are hard to tell from one of muscle."""
+"""Least optical density of a fold in green; two layers of pale stroma have less, but they are hard to tell from one
+of muscle."""
 
 FOLD_WIDTH_UM, FOLD_LENGTH_UM = 150.0, 400.0
 """A fold is narrower than the first and longer than the second, µm; dense glands and lymph follicles are not both."""
@@ -60,7 +66,12 @@ MOST_FOLDED = 0.1
 """Where more of the tissue than this looks folded, it is the tissue that is dense, and nothing is called a fold."""
 
 BLACK = 20
-"""Median of the darkest colour below which an overview has a dark background, where ink and folds can't be judged."""
+"""An overview has a dark background, where ink and folds can't be judged, if the lowest colour of most pixels is
+under this."""
+
+
+STRIP_ROWS = 256
+"""Rows of an overview whose colours are judged at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +91,16 @@ class Masks:
 
 def find_masks(overview: Overview) -> Masks:
     """Tissue, pen and folds of one overview."""
-    tissue = find_tissue(overview)
-    return Masks(tissue, find_pen(overview), find_folds(overview, tissue))
+    pen = find_pen(overview)
+    tissue = _find_tissue(overview, pen)
+    return Masks(tissue, pen, find_folds(overview, tissue))
 
 
 def find_tissue(overview: Overview) -> NDArray[np.bool_]:
     """Where stained tissue lies that no ink covers.
 
-    Optical density is smoothed, split by Otsu's threshold within bounds, asked for some colour, closed, and rid of debris and
-    small holes.
+    Optical density is smoothed, split by Otsu's threshold within bounds, asked for some colour, closed, and rid of
+    debris and small holes.
 
     Args:
         overview: The whole slide at about 8 µm/px.
@@ -96,14 +108,7 @@ def find_tissue(overview: Overview) -> NDArray[np.bool_]:
     Returns:
         (h, w) bool.
     """
-    density = cv2.GaussianBlur(optical_density(overview.image), (0, 0), 1)
-    strongest, faintest = density.max(2), density.min(2)
-    threshold = np.clip(_otsu(strongest), FAINTEST_TISSUE, SUREST_TISSUE)
-    pen = find_pen(overview)
-    mask = (strongest > threshold) & (strongest - faintest > LEAST_COLOUR) & ~pen
-    mask = _close(mask, CLOSING_UM / overview.mpp)
-    mask = _drop_small(mask, SMALLEST_TISSUE_UM2 / overview.mpp**2)
-    return _fill_holes(mask, SMALLEST_HOLE_UM2 / overview.mpp**2) & ~pen
+    return _find_tissue(overview, find_pen(overview))
 
 
 def find_pen(overview: Overview) -> NDArray[np.bool_]:
@@ -115,19 +120,16 @@ def find_pen(overview: Overview) -> NDArray[np.bool_]:
     Returns:
         (h, w) bool, with the rim of the ink; nothing on a dark background.
     """
+    plain = np.zeros(overview.image.shape[:2], bool)
     if is_dark(overview.image):
-        return np.zeros(overview.image.shape[:2], bool)
-    red, green, blue = cv2.split(cv2.GaussianBlur(optical_density(overview.image), (0, 0), 1))
-    cold = (red > 1.3 * green) & (red > green + 0.1)
-    # Diaminobenzidine, the brown of immunohistochemistry, absorbs blue more than this and red ink less.
-    warm = (green > 0.4) & (blue > 0.75 * green) & (blue < 1.15 * green) & (red < 0.55 * green)
-    least, most = cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)
-    # A value of 2 or less is no ink but what a scanner writes where it did not scan.
-    black = (least > 0.6) & (least > 0.72 * most) & (least < 1.9)
-    # Where ink thins out or two inks mix, only what touches plain ink counts.
-    pale = ((red > 1.15 * green) & (red > green + 0.04)) | ((green > 0.15) & (blue > 0.75 * green))
-    ink = _drop_small(cold | warm | black, SMALLEST_PEN_UM2 / overview.mpp**2)
-    return _dilate(_touching(pale | ink, ink), PEN_RIM_UM / overview.mpp)
+        return plain
+    faint = np.zeros_like(plain)
+    for rows, density in _smooth_density(overview.image):
+        plain[rows], faint[rows] = _ink(density)
+    ink = _drop_small(plain, SMALLEST_PEN_UM2 / overview.mpp**2)
+    if not ink.any():
+        return ink
+    return _dilate(_touching(faint | ink, ink), PEN_RIM_UM / overview.mpp)
 
 
 def find_folds(overview: Overview, tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -142,53 +144,108 @@ def find_folds(overview: Overview, tissue: NDArray[np.bool_]) -> NDArray[np.bool
     Returns:
         (h, w) bool, within the tissue.
     """
-    none = np.zeros(tissue.shape, bool)
+    folds = np.zeros(tissue.shape, bool)
     if not tissue.any() or is_dark(overview.image):
-        return none
-    green = cv2.GaussianBlur(optical_density(overview.image)[:, :, 1], (0, 0), 1)
+        return folds
+    green = np.empty(tissue.shape, np.float32)
+    for rows, density in _smooth_density(overview.image):
+        green[rows] = density[:, :, 1]
     around = _median_around(green, tissue, FOLD_AROUND_UM / overview.mpp)
     dense = tissue & (green > FOLD_RATIO * around) & (green > FOLD_DENSITY)
-    folds = none
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(dense.astype(np.uint8))
-    depth = cv2.distanceTransform(np.pad(dense, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     for label in range(1, count):
         x, y, width, height = (int(value) for value in boxes[label, :4])
         if np.hypot(width, height) * overview.mpp < FOLD_LENGTH_UM:
             continue
         inside = (slice(y, y + height), slice(x, x + width))
         piece = labels[inside] == label
-        if 2 * float(depth[inside][piece].max()) * overview.mpp < FOLD_WIDTH_UM:
+        depth = cv2.distanceTransform(np.pad(piece, 1).astype(np.uint8), cv2.DIST_L2, 5)
+        if 2 * float(depth.max()) * overview.mpp < FOLD_WIDTH_UM:
             folds[inside] |= piece
     return folds if folds.sum() <= MOST_FOLDED * tissue.sum() else np.zeros(tissue.shape, bool)
 
 
-def optical_density(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """−log₁₀(value / glass) of each colour, 0 where brighter than glass (Beer–Lambert), (h, w, 3) float32.
+def measure_glass(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The median of the bright grey pixels in each colour where there are enough of them, else a usual value, (3,)."""
+    lowest, highest = _extremes(image)
+    bright = ((lowest >= 200) & (highest - lowest <= 12)).astype(np.uint8)
+    count = int(bright.sum())
+    if count < 0.01 * bright.size:
+        return np.full(3, float(GLASS))
+    counts = [cv2.calcHist([image], [colour], bright, [256], [0, 256]).ravel().cumsum() for colour in range(3)]
+    medians = [float(np.searchsorted(sums, count / 2)) for sums in counts]
+    return np.maximum(medians, DARKEST_GLASS)
 
-    Glass is the median of the bright grey pixels where there are enough of them, else a usual value.
+
+def optical_density(pixels: NDArray[np.uint8], glass: NDArray[np.float64]) -> NDArray[np.float32]:
+    """−log₁₀(value / glass) of each colour, 0 where brighter than glass (Beer–Lambert).
+
+    Args:
+        pixels: (h, w, 3) uint8 RGB.
+        glass: (3,), the value of bare glass.
+
+    Returns:
+        (h, w, 3) float32.
     """
-    bright = (image.min(2) >= 200) & (image.max(2) - image.min(2) <= 12)
-    enough = bright.mean() > 0.01
-    glass = np.maximum(np.median(image[bright], axis=0), DARKEST_GLASS) if enough else np.full(3, float(GLASS))
-    # One row of the table for each colour; the 1 keeps the logarithm of black finite.
-    table = np.maximum(-np.log10((np.arange(256)[None] + 1) / (glass[:, None] + 1)), 0).astype(np.float32)
-    return np.stack([table[colour][image[:, :, colour]] for colour in range(3)], axis=2)
+    # The 1 keeps the logarithm of black finite.
+    table = np.maximum(-np.log10((np.arange(256)[None, :, None] + 1) / (glass + 1)), 0).astype(np.float32)
+    return np.asarray(cv2.LUT(pixels, table))
 
 
 def is_dark(image: NDArray[np.uint8]) -> bool:
-    """Whether the picture's background is dark, as in fluorescence: most pixels have a colour that is nearly black."""
-    return bool(np.median(image.min(2)) < BLACK)
+    """Whether most pixels have a colour that is nearly black, as on the dark background of fluorescence."""
+    lowest, _ = _extremes(image)
+    return bool((lowest < BLACK).mean() > 0.5)
+
+
+def _smooth_density(image: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Optical density of the smoothed picture, strip by strip: the whole would take four times the picture's memory."""
+    glass, smooth = measure_glass(image), cv2.GaussianBlur(image, (0, 0), 1)
+    for start in range(0, len(image), STRIP_ROWS):
+        rows = slice(start, start + STRIP_ROWS)
+        yield rows, optical_density(smooth[rows], glass)
+
+
+def _find_tissue(overview: Overview, pen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`find_tissue` with the ink already known."""
+    strongest, colour = np.empty((2, *pen.shape), np.float32)
+    for rows, density in _smooth_density(overview.image):
+        faintest, strongest[rows] = _extremes(density)
+        colour[rows] = strongest[rows] - faintest
+    threshold = np.clip(_otsu(strongest), FAINTEST_TISSUE, SUREST_TISSUE)
+    mask = (strongest > threshold) & (colour > LEAST_COLOUR) & ~pen
+    mask = _close(mask, CLOSING_UM / overview.mpp)
+    mask = _drop_small(mask, SMALLEST_TISSUE_UM2 / overview.mpp**2)
+    return _fill_holes(mask, SMALLEST_HOLE_UM2 / overview.mpp**2) & ~pen
+
+
+def _extremes(pixels: NDArray[Colour]) -> tuple[NDArray[Colour], NDArray[Colour]]:
+    """The lowest and the highest of the three colours of each pixel, each (h, w)."""
+    red, green, blue = cv2.split(pixels)
+    return cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)
+
+
+def _ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Where the colour is plainly ink's, and where it may be ink that thins out or inks that mix, each (h, w)."""
+    red, green, blue = cv2.split(density)
+    cold = (red > 1.3 * green) & (red > green + 0.1)
+    # Of a million real H&E pixels the reddest, blood, rarely have blue beyond 0.75 of green (300 of them); the brown of
+    # immunohistochemistry has more blue than 1.15.
+    warm = (green > 0.4) & (blue > 0.77 * green) & (blue < 1.15 * green) & (red < 0.55 * green)
+    least, most = _extremes(density)
+    # A value of 2 or less is no ink but what a scanner writes where it did not scan.
+    black = (least > 0.6) & (least > 0.72 * most) & (least < 1.9)
+    faint = ((red > 1.15 * green) & (red > green + 0.04)) | ((green > 0.15) & (blue > 0.75 * green))
+    return cold | warm | black, faint
 
 
 def _otsu(density: NDArray[np.float32]) -> float:
-    """Otsu's threshold, in the density's own unit."""
-    grey = np.clip(density * 255, 0, 255).astype(np.uint8)
+    """Otsu's threshold, in the density's own unit; densities above 1 count as 1."""
+    grey = cv2.convertScaleAbs(density, alpha=255)
     return float(cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0]) / 255
 
 
-def _median_around(
-    values: NDArray[np.float32], tissue: NDArray[np.bool_], side: float
-) -> NDArray[np.float32]:
+def _median_around(values: NDArray[np.float32], tissue: NDArray[np.bool_], side: float) -> NDArray[np.float32]:
     """The median of the tissue in each square of a coarse grid, interpolated between squares, (h, w).
 
     A square with little tissue takes the median of the whole slide.

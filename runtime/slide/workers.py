@@ -1,9 +1,9 @@
 """The threads behind a tile stream, and the batches that they fill.
 
-Work flows with the data. Each file tile is one job, taken in the order in which tiles need it; whoever decodes the last file
-tile that a tile needs puts that tile among the ready ones, and the next free thread cuts it into its place in a preallocated
-batch. So no thread waits for another's decode, every file tile is decoded once, and where a result lands never depends on
-who made it or when.
+Work flows with the data. Each file tile is one job, taken in the order in which tiles need it; whoever decodes the
+last file tile that a tile needs puts that tile among the ready ones, and the next free thread cuts it into its place
+in a preallocated batch. So no thread waits for another's decode, every file tile is decoded once, and where a result
+lands never depends on who made it or when.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Batch:
 
     Attributes:
         first: Index in the plan of the first of them.
-        tiles: (m, size, size, 3) uint8 RGB; white where unreadable. A view, valid until the next-but-one batch is asked for.
+        tiles: (m, size, size, 3) uint8 RGB; white where unreadable. A view, valid until the next-but-one batch is
+            asked for.
         sharpness: (m,) float32, see `measure_sharpness`; NaN where unreadable.
         unreadable: Index in the plan, and reason, of each tile that could not be read.
     """
@@ -130,7 +131,7 @@ class Workers:
                     self._keep(job, self._decode(job))
                 else:
                     self._finish(tile, self._cut(tile, canvas))
-        except BaseException as error:  # noqa: BLE001  handed to the consumer, which raises it
+        except BaseException as error:
             with self._lock:
                 self._error = error
                 self._stopped = True
@@ -226,6 +227,13 @@ class Workers:
 
 def _resize(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
     """Resize into place: the mean over the area that each pixel covers when shrinking, bicubic when enlarging."""
-    shrinking = source.shape[0] >= target.shape[0] and source.shape[1] >= target.shape[1]
-    interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-    cv2.resize(source, (target.shape[1], target.shape[0]), dst=target, interpolation=interpolation)
+    size = (target.shape[1], target.shape[0])
+    across, down = source.shape[1] / size[0], source.shape[0] / size[1]
+    if min(across, down) < 1:
+        cv2.resize(source, size, dst=target, interpolation=cv2.INTER_CUBIC)
+        return
+    if max(across, down) < 2:
+        # Areas of broken size take OpenCV twice as long as going through exactly two: within 1 grey level of each
+        # other on tissue (0.1 from 0.2527 to 0.5 µm/px), and both 1.6 from Pillow's bicubic.
+        source = cv2.resize(source, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_LINEAR)
+    cv2.resize(source, size, dst=target, interpolation=cv2.INTER_AREA)

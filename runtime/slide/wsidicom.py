@@ -1,4 +1,4 @@
-"""The reader for DICOM that OpenSlide can't decode: JPEG-LS, HTJ2K, JPEG XL.
+"""The reader for DICOM that OpenSlide can't decode: JPEG-LS, HTJ2K, JPEG XL, JPEG 2000 with cropped edges.
 
 Last in line on purpose: its decoders hand out pixels for some damaged tiles where OpenSlide raises, and it trusts a
 JPEG's own mark of colour, which converters write wrongly. Neither matters for the codings that are left to it.
@@ -51,7 +51,6 @@ class WsiDicomReader:
 
     def close(self) -> None:
         """Release the files."""
-        self._handle.close()
         self._resources.close()
 
 
@@ -72,11 +71,11 @@ def open_wsidicom(info: SlideInfo, coding: str, resources: ExitStack) -> WsiDico
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they quote header values
             handle = WsiDicom.open(list(info.files))
+        resources.callback(handle.close)
         sizes = [(level.size.width, level.size.height) for level in handle.pyramid]
     except Exception:  # it raises anything, and its messages may quote the header
         raise _unreadable(info, coding) from None
     if sizes != [(level.width, level.height) for level in info.levels]:
-        handle.close()
         raise _unreadable(info, coding)
     described = replace(info, reader="wsidicom", warnings=(*info.warnings, WARNING))
     return WsiDicomReader(handle, described, resources)

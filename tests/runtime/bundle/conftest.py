@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,16 @@ def contents(description: Description) -> dict[str, bytes]:
     return {name: f"the bytes of {name}\n".encode() * (number + 1) for number, name in enumerate(names)}
 
 
-@pytest.fixture
-def bundle_folder(tmp_path: Path, description: Description, contents: dict[str, bytes]) -> Path:
-    folder = tmp_path / "bundle"
+@pytest.fixture(scope="session")
+def pristine_folder(
+    tmp_path_factory: pytest.TempPathFactory, description: Description, contents: dict[str, bytes]
+) -> Path:
+    folder = tmp_path_factory.mktemp("pristine") / "bundle"
     write_bundle(folder, description, contents)
     return folder
+
+
+@pytest.fixture
+def bundle_folder(tmp_path: Path, pristine_folder: Path) -> Path:
+    """A copy that a test may spoil."""
+    return shutil.copytree(pristine_folder, tmp_path / "bundle")

@@ -13,47 +13,55 @@ from hypothesis import strategies as st
 
 from haiku_edge.runtime.errors import EmptyNotesError
 from haiku_edge.runtime.notes import Notes, parse_notes
+from haiku_edge.runtime.notes.ages import hide_great_age
 from haiku_edge.runtime.notes.keys import KEY_RULES, forbidden_key
-from haiku_edge.runtime.notes.values import VALUE_RULES, hide_great_age, mask
+from haiku_edge.runtime.notes.patterns import VALUE_RULES
+from haiku_edge.runtime.notes.values import mask
 
-IDENTIFYING_KEYS = """
-name patient_name PatientName PATIENTNAME patientname mrn MRN pid dob DOB birthDate birth_date dateOfBirth date-of-birth
-surname given_name givenName family-name ssn nhs nhs_number NHSNumber accession accession_number specimen_id case_id caseId
-block_id blockId patientId patient-id PATIENT_ID phone telephone mobile_number email e-mail physician attending_physician
-doctor surgeon pathologist hospital hospital_number institution address street city zip postcode date diagnosis_date
-date_of_surgery collectedDate insurance insurance_no medicare policyNumber record_number medical_record_number chart_no
-sample_id sampleBarcode lab_no report_no id uid study_uid initials next_of_kin vorname Nachname Geburtsdatum Straße Prénom
-apellidos patientNummer Fallnummer patient ward slide_label filename ip url passport license_plate device_serial
-account_number position spot core_no spot_number legalsurname
-""".split()
+_IDENTIFYING_KEYS = """
+name patient_name PatientName PATIENTNAME patientname mrn MRN pid dob DOB birthDate birth_date dateOfBirth
+date-of-birth surname given_name givenName family-name ssn nhs nhs_number NHSNumber accession accession_number
+specimen_id case_id caseId block_id blockId patientId patient-id PATIENT_ID phone telephone mobile_number email
+e-mail physician attending_physician doctor surgeon pathologist hospital hospital_number institution address street
+city zip postcode date diagnosis_date date_of_surgery collectedDate insurance insurance_no medicare policyNumber
+record_number medical_record_number chart_no sample_id sampleBarcode lab_no report_no id uid study_uid initials
+next_of_kin vorname Nachname Geburtsdatum Straße Prénom apellidos patientNummer Fallnummer patient ward slide_label
+filename ip url passport license_plate device_serial account_number position spot core_no spot_number legalsurname
+"""
+IDENTIFYING_KEYS = tuple(_IDENTIFYING_KEYS.split())
 
-CLINICAL_KEYS = """
+_CLINICAL_KEYS = """
 tissue_type tissue disease diagnosis type sex age tnm grade stage survival_status survival histology tumor_size site
-nodes_positive number_of_nodes smoking_status pack_years ki67 Ki-67 her2 HER2_status er ER pr pd_l1 msi treatment response
-recurrence age_at_diagnosis ethnicity family_history gleason idh1 braf mutation margin laterality location organ procedure
-specimen_type ecog overall_survival os_months vital_status cause_of_death subtype differentiation t n m pT ajcc_stage
-score gene_name country year_of_diagnosis mitotic_count tils bmi weight p16 hpv_status icd_code first_line_therapy
-hospital_stay_days contact_inhibition partner_gene
-""".split()
+nodes_positive number_of_nodes smoking_status pack_years ki67 Ki-67 her2 HER2_status er ER pr pd_l1 msi treatment
+response recurrence age_at_diagnosis ethnicity family_history gleason idh1 braf mutation margin laterality location
+organ procedure specimen_type ecog overall_survival os_months vital_status cause_of_death subtype differentiation t
+n m pT ajcc_stage score gene_name country year_of_diagnosis mitotic_count tils bmi weight p16 hpv_status icd_code
+first_line_therapy hospital_stay_days contact_inhibition partner_gene
+"""
+CLINICAL_KEYS = tuple(_CLINICAL_KEYS.split())
 
 CLINICAL_VALUES = (
-    "T3N1M0", "pT2 pN0 cM0", "ypT1c ypN1a", "cM0(i+)", "IIIA", "Stage IV", "p16", "HER2 3+", "Her-2/neu 0-1+", "CD8", "68",
-    "25", "Ki-67 20 %", "5 cm", "3.5 x 2.1 x 1.0 cm", "Gleason 3+4=7", "ER 90 %, PR 40 %", "1 of 14 lymph nodes",
-    "03/12 nodes positive", "BRAF V600E", "EGFR p.Leu858Arg", "c.2573T>G", "NM_005228.5", "rs121913529", "MK-3475", "SP142",
-    "22C3", "ICD-O 8140/3", "C34.1", "CK5/6", "CK8/18", "CK7+/CK20-", "HLA-DR Positive", "AE1/AE3", "Ann Arbor IIIA",
-    "Alexander disease", "Non-Small Cell Lung Carcinoma", "Invasive ductal carcinoma, NOS", "FIGO 2018 stage IB2",
-    "AJCC 8th edition", "WHO-2021", "dead", "alive", "Oct 4 positive", "MSI-H", "TPS 50-60 %", "1.2019", "HR 1.2345678",
-    "250000 platelets", "5/50 HPF", "PD-L1 CPS 10", "Paget disease", "Merkel Cell Carcinoma", "Hodgkin Lymphoma",
-    "Left Upper Lobe", "Right breast, upper outer quadrant", "Bloom-Richardson 8/9", "12/10 HPF", "120/80 mmHg",
-    "tumor 12 x 8 x 7 mm", "Smoker, 40 pack-years", "Breslow 1.2 mm, Clark IV", "DS-8201", "carboplatin AUC 5 q21d x 6",
-    "4-1BB", "1990-2000", "2019", "MR Spectroscopy", "T1 N0 M0 G2 R0 L0 V0 Pn0", "score 1/2/3", "5 may show", "pN1(sn)",
+    "T3N1M0", "pT2 pN0 cM0", "ypT1c ypN1a", "cM0(i+)", "IIIA", "Stage IV", "p16", "HER2 3+", "Her-2/neu 0-1+",
+    "CD8", "68", "25", "Ki-67 20 %", "5 cm", "3.5 x 2.1 x 1.0 cm", "Gleason 3+4=7", "ER 90 %, PR 40 %",
+    "1 of 14 lymph nodes", "03/12 nodes positive", "BRAF V600E", "EGFR p.Leu858Arg", "c.2573T>G", "NM_005228.5",
+    "rs121913529", "MK-3475", "SP142", "22C3", "ICD-O 8140/3", "C34.1", "CK5/6", "CK8/18", "CK7+/CK20-",
+    "HLA-DR Positive", "AE1/AE3", "Ann Arbor IIIA", "Alexander disease", "Non-Small Cell Lung Carcinoma",
+    "Invasive ductal carcinoma, NOS", "FIGO 2018 stage IB2", "AJCC 8th edition", "WHO-2021", "dead", "alive",
+    "Oct 4 positive", "MSI-H", "TPS 50-60 %", "1.2019", "HR 1.2345678", "250000 platelets", "5/50 HPF",
+    "PD-L1 CPS 10", "Paget disease", "Merkel Cell Carcinoma", "Hodgkin Lymphoma", "Left Upper Lobe",
+    "Right breast, upper outer quadrant", "Bloom-Richardson 8/9", "12/10 HPF", "120/80 mmHg",
+    "tumor 12 x 8 x 7 mm", "Smoker, 40 pack-years", "Breslow 1.2 mm, Clark IV", "DS-8201",
+    "carboplatin AUC 5 q21d x 6", "4-1BB", "1990-2000", "2019", "MR Spectroscopy", "T1 N0 M0 G2 R0 L0 V0 Pn0",
+    "score 1/2/3", "5 may show", "pN1(sn)",
 )  # fmt: skip
 
 _surnames = st.text("bcdfgklmnprstvz", min_size=4, max_size=9).map(lambda s: "Q" + s)
 _codes = st.text(string.digits, min_size=7, max_size=12).filter(lambda s: s[0] != "0")
 _short_codes = st.text(string.digits, min_size=5, max_size=6)
 _days, _months, _years = st.integers(1, 28), st.integers(1, 12), st.integers(1900, 2029)
-_names_of_months = st.sampled_from(["Jan", "February", "March", "avril", "Mai", "Juni", "julio", "agosto", "Sept", "Dezember"])
+_names_of_months = st.sampled_from(
+    ["Jan", "February", "March", "avril", "Mai", "Juni", "julio", "agosto", "Sept", "Dezember"]
+)
 
 
 def _dates() -> st.SearchStrategy[str]:
@@ -79,24 +87,36 @@ def _identifiers() -> st.SearchStrategy[tuple[str, str]]:
         _codes,
         _dates(),
         st.uuids().map(str),
-        st.builds("TCGA-{}-{}".format, st.sampled_from(["CR", "A1", "E2"]), st.from_regex(r"[A-Z0-9]{4}", fullmatch=True)),
+        st.builds(
+            "TCGA-{}-{}".format, st.sampled_from(["CR", "A1", "E2"]), st.from_regex(r"[A-Z0-9]{4}", fullmatch=True)
+        ),
         st.builds("S{:02}-{:05}".format, st.integers(10, 29), st.integers(0, 99999)),
         st.builds("H{}/{}".format, st.integers(1000, 99999), st.integers(2010, 2029)),
         st.builds("{:03}-{:02}-{:04}".format, st.integers(100, 899), st.integers(1, 99), st.integers(1, 9999)),
         st.builds("+{} {} {}".format, st.integers(1, 99), st.integers(100, 999), st.integers(10000, 999999)),
         st.builds("({}) {}-{}".format, st.integers(200, 999), st.integers(200, 999), st.integers(1000, 9999)),
     ).map(lambda text: (text, text))
-    titles = st.sampled_from(["Dr. ", "Dr ", "Prof. ", "Prof. Dr. med. ", "Mr ", "Mrs. ", "Ms ", "Frau ", "Herr ", "Mme "])
+    titles = st.sampled_from(
+        ["Dr. ", "Dr ", "Prof. ", "Prof. Dr. med. ", "Mr ", "Mrs. ", "Ms ", "Frau ", "Herr ", "Mme "]
+    )
     named = st.builds(lambda title, name: (title + name, name), titles, _surnames)
-    given = st.builds(lambda f, name: (f"{f} {name}", name), st.sampled_from(["Jane", "John Q.", "José", "Hans-Peter"]), _surnames)
+    given = st.builds(
+        lambda f, name: (f"{f} {name}", name),
+        st.sampled_from(["Jane", "John Q.", "José", "Hans-Peter", "JANE"]),
+        _surnames,
+    )
     reversed_name = _surnames.map(lambda name: (f"{name}, John", name))
     mail = _surnames.map(lambda name: (f"{name.lower()}@example.org", name.lower()))
-    records = st.builds(lambda p, code: (p + code, code), st.sampled_from(["MRN-", "MRN ", "PID:", "Accession ", "AB"]), _short_codes)
+    records = st.builds(
+        lambda p, code: (p + code, code), st.sampled_from(["MRN-", "MRN ", "PID:", "Accession ", "AB"]), _short_codes
+    )
     return st.one_of(same, named, given, reversed_name, mail, records)
 
 
 def _everything(notes: Notes) -> str:
-    return "\n".join([notes.prompt, repr(notes), str(notes), repr(notes.facts), str(notes.text), *notes.dropped, *notes.warnings])
+    return "\n".join(
+        [notes.prompt, repr(notes), str(notes), repr(notes.facts), str(notes.text), *notes.dropped, *notes.warnings]
+    )
 
 
 @settings(max_examples=300, deadline=None)
@@ -159,7 +179,9 @@ def test_clinical_free_text_is_left_as_it_is(values: list[str]) -> None:
     assert mask(text) == (text, ())
 
 
-@pytest.mark.parametrize("hidden", ["８８１２３４５", "88\u200b12345", "1950\u201102\u201103", "٨٨١٢٣٤٥", "88\u00ad123\u00ad45"])
+@pytest.mark.parametrize(
+    "hidden", ["８８１２３４５", "88\u200b12345", "1950\u201102\u201103", "٨٨١٢٣٤٥", "88\u00ad123\u00ad45"]
+)
 def test_look_alike_characters_do_not_hide_a_number(hidden: str) -> None:
     notes = parse_notes(json.dumps({"stage": hidden, "grade": 2}).encode())
     assert notes.facts == (("grade", "2"),)
@@ -173,8 +195,9 @@ def test_what_was_left_out_is_told_by_kind_and_count_only() -> None:
 
 @pytest.mark.parametrize(
     ("key", "given_age", "shown"),
-    [("age", 68, "68"), ("age", 89, "89"), ("age", 90, "90+"), ("age_at_diagnosis", "93 years", "90+ years"), ("age", "90+", "90+"),
-     ("history", "92-year-old smoker", "90+-year-old smoker"), ("survival", 120, "120"), ("stage", 95, "95")],
+    [("age", 68, "68"), ("age", 89, "89"), ("age", 90, "90+"), ("age_at_diagnosis", "93 years", "90+ years"),
+     ("age", "90+", "90+"), ("history", "92-year-old smoker", "90+-year-old smoker"), ("survival", 120, "120"),
+     ("stage", 95, "95")],
 )  # fmt: skip
 def test_ages_above_89_are_grouped(key: str, given_age: object, shown: str) -> None:
     notes = parse_notes(json.dumps({key: given_age}).encode())
@@ -189,7 +212,9 @@ def test_grouping_ages_twice_changes_nothing_more(years: int) -> None:
     assert ("90+" in once) == (years > 89)
 
 
-@pytest.mark.parametrize("seed", ["A", "A ", "1-", "a.", "0", "de la ", "Mc", "von ", "rue la A ", "1 jan ", "A, ", "John ", "a@"])
+@pytest.mark.parametrize(
+    "seed", ["A", "A ", "1-", "a.", "0", "de la ", "Mc", "von ", "rue la A ", "1 jan ", "A, ", "John ", "a@"]
+)
 def test_no_text_makes_the_rules_slow(seed: str) -> None:
     text = (seed * 20_000)[:20_000]
     start = time.process_time()

@@ -54,7 +54,9 @@ def test_values_that_say_nothing_are_no_facts(nothing: object) -> None:
     assert parse_notes(_bytes({"stage": nothing, "grade": 2})).facts == (("grade", "2"),)
 
 
-@pytest.mark.parametrize("data", [b"", b"  \n", b"{}", b'{"stage": "-"}', b'{"text": " "}', b'\xef\xbb\xbf{"stage": null}'])
+@pytest.mark.parametrize(
+    "data", [b"", b"  \n", b"{}", b'{"stage": "-"}', b'{"text": " "}', b'\xef\xbb\xbf{"stage": null}']
+)
 def test_notes_without_a_fact_are_empty(data: bytes) -> None:
     with pytest.raises(EmptyNotesError):
         parse_notes(data)
@@ -137,7 +139,9 @@ def test_every_refusal_names_its_cause_and_a_remedy_without_content() -> None:
         message = str(caught.value)
         assert "Testcase" not in message and "8812345" not in message
         assert message.count(". ") >= 1
-        assert caught.value.__cause__ is None and caught.value.__suppress_context__ or caught.value.__context__ is None
+        assert (
+            caught.value.__cause__ is None and caught.value.__suppress_context__
+        ) or caught.value.__context__ is None
 
 
 def test_a_shape_error_names_the_key_of_an_ordinary_fact() -> None:

@@ -1,7 +1,7 @@
 """A plausible run for the tests of the outputs: painted tissue, measured patches, and all sections of a result.
 
-The tissue and the patches are drawn with numpy and OpenCV; the numbers follow from them and from a fixed seed, so that a test can
-compute anew what an output must say.
+The tissue and the patches are drawn with numpy and OpenCV; the numbers follow from them and from a fixed seed, so that
+a test can compute anew what an output must say.
 """
 
 from __future__ import annotations
@@ -13,13 +13,30 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pyarrow as pa
-from haiku_edge.runtime.report import ReportImages, Result
 from PIL import Image
 
+from haiku_edge.runtime.report import ReportImages, Result
+
 MARKERS = (
-    "DAPI", "PanCK", "Ki67", "Vimentin", "SMA", "CD31", "CD3", "CD4", "CD8", "FOXP3", "CD20", "CD68", "CD163", "HLA-DR",
-    "PD-1", "PD-L1", "ER/PR", "HER2",
-)  # fmt: skip
+    "DAPI",
+    "PanCK",
+    "Ki67",
+    "Vimentin",
+    "SMA",
+    "CD31",
+    "CD3",
+    "CD4",
+    "CD8",
+    "FOXP3",
+    "CD20",
+    "CD68",
+    "CD163",
+    "HLA-DR",
+    "PD-1",
+    "PD-L1",
+    "ER/PR",
+    "HER2",
+)
 UNMEASURED = "HER2"
 ABSTAINED = "ER/PR"
 COLUMNS, ROWS = 20, 14
@@ -59,12 +76,18 @@ def close_up(seed: int, size: int = 256) -> np.ndarray:
     """Painted H&E at cell level, (size, size, 3) uint8."""
     random = np.random.default_rng(seed)
     density = np.zeros((size, size, 3), dtype=np.float32) + np.array([0.08, 0.42, 0.2], dtype=np.float32)
-    density *= 0.7 + 0.6 * cv2.resize(random.random((9, 9)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)[..., None]
+    density *= (
+        0.7
+        + 0.6
+        * cv2.resize(random.random((9, 9)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)[..., None]
+    )
     mask = np.zeros((size, size), dtype=np.float32)
     for _ in range(int(random.integers(60, 160))):
         centre = random.integers(0, size, 2).tolist()
         axes = random.integers(4, 9, 2).tolist()
-        cv2.ellipse(mask, centre, axes, float(random.uniform(0, 180)), 0, 360, float(random.uniform(0.5, 1)), -1, cv2.LINE_AA)
+        cv2.ellipse(
+            mask, centre, axes, float(random.uniform(0, 180)), 0, 360, float(random.uniform(0.5, 1)), -1, cv2.LINE_AA
+        )
     density += cv2.GaussianBlur(mask, (0, 0), 0.9)[..., None] * np.array([0.95, 1.0, 0.4], dtype=np.float32)
     return np.rint(244 * np.exp(-density)).clip(0, 255).astype(np.uint8)
 
@@ -73,8 +96,12 @@ def _channel(seed: int, brightness: float, size: int = 64) -> np.ndarray:
     random = np.random.default_rng(seed)
     picture = np.zeros((size, size), dtype=np.float32)
     for x, y in random.uniform(0, size, (int(12 + 60 * brightness), 2)):
-        cv2.circle(picture, (int(x), int(y)), int(random.integers(1, 4)), float(random.uniform(0.4, 1)), -1, cv2.LINE_AA)
-    picture = cv2.GaussianBlur(picture, (0, 0), 0.7) * (0.4 + 0.6 * brightness) + random.normal(0.03, 0.02, (size, size))
+        cv2.circle(
+            picture, (int(x), int(y)), int(random.integers(1, 4)), float(random.uniform(0.4, 1)), -1, cv2.LINE_AA
+        )
+    picture = cv2.GaussianBlur(picture, (0, 0), 0.7) * (0.4 + 0.6 * brightness) + random.normal(
+        0.03, 0.02, (size, size)
+    )
     return np.rint(255 * picture).clip(0, 255).astype(np.uint8)
 
 
@@ -105,10 +132,19 @@ def _tiles(overview: np.ndarray, random: np.random.Generator) -> pa.Table:
     table["percentile"] = _nullable(random.uniform(2, 98, len(rows)), status != "unreadable")
     for index, marker in enumerate(MARKERS):
         angle = 2.4 * index
-        z = 1.5 * np.sin(5 * (column * np.cos(angle) + row * np.sin(angle)) + index) + 0.9 * np.cos(index) + random.normal(0, 0.2, len(rows))
+        z = (
+            1.5 * np.sin(5 * (column * np.cos(angle) + row * np.sin(angle)) + index)
+            + 0.9 * np.cos(index)
+            + random.normal(0, 0.2, len(rows))
+        )
         there = said & (marker not in (UNMEASURED, ABSTAINED))
-        for name, values in ((marker, z), (f"{marker}_low", z - 0.7), (f"{marker}_high", z + 0.8),
-                             (f"{marker}_spread", np.abs(z) / 3), (f"{marker}_without_notes", z * 0.8)):
+        for name, values in (
+            (marker, z),
+            (f"{marker}_low", z - 0.7),
+            (f"{marker}_high", z + 0.8),
+            (f"{marker}_spread", np.abs(z) / 3),
+            (f"{marker}_without_notes", z * 0.8),
+        ):
             table[name] = _nullable(values, there)
     vectors = random.normal(size=(len(rows), DIMENSION)).astype(np.float32)
     table["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIMENSION)
@@ -116,8 +152,13 @@ def _tiles(overview: np.ndarray, random: np.random.Generator) -> pa.Table:
 
 
 _TYPES = {
-    "column": pa.int32(), "row": pa.int32(), "x": pa.int32(), "y": pa.int32(), "extent": pa.float32(), "tissue": pa.float32(),
-}  # fmt: skip
+    "column": pa.int32(),
+    "row": pa.int32(),
+    "x": pa.int32(),
+    "y": pa.int32(),
+    "extent": pa.float32(),
+    "tissue": pa.float32(),
+}
 
 
 def _nullable(values: np.ndarray, there: np.ndarray) -> pa.Array:
@@ -127,23 +168,37 @@ def _nullable(values: np.ndarray, there: np.ndarray) -> pa.Array:
 def _patch(index: int) -> dict[str, object]:
     random = np.random.default_rng(1000 + index)
     panel = "immune" if index % 3 else "full"
-    measured = [name for name in MARKERS if name != UNMEASURED and (panel == "full" or name not in ("SMA", "CD31", ABSTAINED))]
+    measured = [
+        name for name in MARKERS if name != UNMEASURED and (panel == "full" or name not in ("SMA", "CD31", ABSTAINED))
+    ]
     return {
-        "patch": f"S{index % 7:03d}-{index:05d}", "section": f"S{index % 7:03d}", "patient": f"P{index % 11:04d}",
-        "organ": ("colon", "breast", "lung")[index % 3], "panel": panel,
-        "markers": [{"marker": name, "intensity": float(40 + 30 * z), "z": float(z)}
-                    for name, z in zip(measured, random.normal(0.2, 0.9, len(measured)), strict=True)],
-    }  # fmt: skip
+        "patch": f"S{index % 7:03d}-{index:05d}",
+        "section": f"S{index % 7:03d}",
+        "patient": f"P{index % 11:04d}",
+        "organ": ("colon", "breast", "lung")[index % 3],
+        "panel": panel,
+        "markers": [
+            {"marker": name, "intensity": float(40 + 30 * z), "z": float(z)}
+            for name, z in zip(measured, random.normal(0.2, 0.9, len(measured)), strict=True)
+        ],
+    }
 
 
 def _neighbours(tile: int) -> list[dict[str, object]]:
     weights = np.exp(-np.arange(5) / 3.0)
     weights /= weights.sum()
     return [
-        {"rank": rank + 1, **_patch((tile * 3 + rank) % 31), "score": 0.81 - 0.02 * rank, "he_similarity": 0.88 - 0.023 * rank,
-         "text_similarity": 0.41 + 0.01 * rank, "percentile": 91.4 - 7.3 * rank, "weight": float(weights[rank])}
+        {
+            "rank": rank + 1,
+            **_patch((tile * 3 + rank) % 31),
+            "score": 0.81 - 0.02 * rank,
+            "he_similarity": 0.88 - 0.023 * rank,
+            "text_similarity": 0.41 + 0.01 * rank,
+            "percentile": 91.4 - 7.3 * rank,
+            "weight": float(weights[rank]),
+        }
         for rank in range(5)
-    ]  # fmt: skip
+    ]
 
 
 def _mean(tiles: pa.Table, name: str) -> float | None:
@@ -163,14 +218,21 @@ def _biomarker(tiles: pa.Table, marker: str) -> dict[str, object]:
     if value is not None:
         without = {"value": value * 0.8, "low": value * 0.8 - 0.5, "high": value * 0.8 + 0.6}
     return {
-        "marker": marker, "status": status, "reason": reason, "value": value,
-        "low": None if value is None else value - 0.41, "high": None if value is None else value + 0.47,
-        "intensity": None if value is None else 42.0 + 20 * value, "spread": _mean(tiles, f"{marker}_spread"),
+        "marker": marker,
+        "status": status,
+        "reason": reason,
+        "value": value,
+        "low": None if value is None else value - 0.41,
+        "high": None if value is None else value + 0.47,
+        "intensity": None if value is None else 42.0 + 20 * value,
+        "spread": _mean(tiles, f"{marker}_spread"),
         "tile_p10": float(np.percentile(values, 10)) if len(values) else None,
         "tile_p90": float(np.percentile(values, 90)) if len(values) else None,
-        "tiles": len(values), "measured_share": 0.0 if marker == UNMEASURED else 0.12 if marker == ABSTAINED else 0.84,
-        "without_notes": without, "named_in_notes": marker == "PD-L1",
-    }  # fmt: skip
+        "tiles": len(values),
+        "measured_share": 0.0 if marker == UNMEASURED else 0.12 if marker == ABSTAINED else 0.84,
+        "without_notes": without,
+        "named_in_notes": marker == "PD-L1",
+    }
 
 
 def build(overview: np.ndarray | None = None) -> Sample:
@@ -185,11 +247,17 @@ def build(overview: np.ndarray | None = None) -> Sample:
     result = Result.model_validate(_result(tiles, counts, chosen, picture))
     patches = {item.patch: item for row in result.evidence for item in row.neighbours}
     channels = {
-        name: {item.marker: _webp(_channel(hash_of(name, item.marker), 1 / (1 + np.exp(-item.z)))) for item in patch.markers}
+        name: {
+            item.marker: _webp(_channel(hash_of(name, item.marker), 1 / (1 + np.exp(-item.z))))
+            for item in patch.markers
+        }
         for name, patch in patches.items()
     }
     colours = (("DAPI", (60, 90, 255)), ("PanCK", (255, 200, 60)), ("CD3", (60, 220, 120)))
-    composites = {name: _composite(name, dict.fromkeys(item.marker for item in patch.markers), colours) for name, patch in patches.items()}
+    composites = {
+        name: _composite(name, dict.fromkeys(item.marker for item in patch.markers), colours)
+        for name, patch in patches.items()
+    }
     close_ups = {tile: close_up(tile) for tile in chosen}
     return Sample(result, tiles, ReportImages(picture, SCALE, close_ups, composites, channels, colours))
 
@@ -212,55 +280,113 @@ def _result(tiles: pa.Table, counts: dict[str, int], chosen: list[int], picture:
     background = ROWS * COLUMNS - len(tiles) - 7
     unreadable = [
         {"x": tiles["x"][i].as_py(), "y": tiles["y"][i].as_py(), "reason": "the JPEG data ends early"}
-        for i in range(len(tiles)) if status[i] == "unreadable"
-    ]  # fmt: skip
+        for i in range(len(tiles))
+        if status[i] == "unreadable"
+    ]
     return {
         "product": "haiku-edge 0.1.0",
         "bundle": {
-            "name": "haiku-synthetic", "version": "1.0", "digest": _DIGEST, "synthetic": True, "patches": 5280, "patients": 96,
-            "statement": "Its towers, atlas and intervals were made from simulated tissue: its numbers show how the software works "
-            "and say nothing about any patient.",
+            "name": "haiku-synthetic",
+            "version": "1.0",
+            "digest": _DIGEST,
+            "synthetic": True,
+            "patches": 5280,
+            "patients": 96,
+            "statement": "Its towers, atlas and intervals were made from simulated tissue: "
+            "its numbers show how the software works and say nothing about any patient.",
         },
         "device": {
-            "requested": "auto", "used": "cpu", "provider": "ONNX Runtime 1.31.1, CPUExecutionProvider",
-            "name": "Intel Xeon Processor (Icelake)", "threads": 2, "reason": "no CUDA device is present",
+            "requested": "auto",
+            "used": "cpu",
+            "provider": "ONNX Runtime 1.31.1, CPUExecutionProvider",
+            "name": "Intel Xeon Processor (Icelake)",
+            "threads": 2,
+            "reason": "no CUDA device is present",
         },
         "slide": {
-            "name": "demo-colon-0042", "format": "Aperio SVS", "reader": "tiff-jpeg", "sha256": _DIGEST[::-1],
-            "width": int(picture.shape[1] * SCALE), "height": int(picture.shape[0] * SCALE), "levels": 3, "mpp_x": 0.2498, "mpp_y": 0.2498,
-            "mpp_source": "aperio.MPP", "stain": {"looks_like": "H&E", "reason": "Both stains were found, at 58° to each other."},
+            "name": "demo-colon-0042",
+            "format": "Aperio SVS",
+            "reader": "tiff-jpeg",
+            "sha256": _DIGEST[::-1],
+            "width": int(picture.shape[1] * SCALE),
+            "height": int(picture.shape[0] * SCALE),
+            "levels": 3,
+            "mpp_x": 0.2498,
+            "mpp_y": 0.2498,
+            "mpp_source": "aperio.MPP",
+            "stain": {"looks_like": "H&E", "reason": "Both stains were found, at 58° to each other."},
             "warnings": ["The slide has no colour profile; its colours were taken as sRGB."],
         },
         "tiles": {
-            "size": 256, "mpp": 0.2498 * EXTENT / 256, "level": 0, "extent": EXTENT, "grid": ROWS * COLUMNS, "background": background,
-            "pen": 4, "fold": 3, **counts, "unreadable_tiles": unreadable,
+            "size": 256,
+            "mpp": 0.2498 * EXTENT / 256,
+            "level": 0,
+            "extent": EXTENT,
+            "grid": ROWS * COLUMNS,
+            "background": background,
+            "pen": 4,
+            "fold": 3,
+            **counts,
+            "unreadable_tiles": unreadable,
         },
         "notes": {
-            "given": True, "facts": {"tissue_type": "colon", "diagnosis": "adenocarcinoma, PD-L1 <high>", "sex": "female", "stage": "III"},
-            "prompt": "The following is a clinical description of a tissue sample. Tissue type: colon. Diagnosis: adenocarcinoma, PD-L1 "
-            "<high>. Sex: female. Stage: III.",
-            "tokens": 231, "truncated": True, "dropped": ["2 names", "1 date of birth"], "markers_named": ["PD-L1"], "warnings": [],
+            "given": True,
+            "facts": {
+                "tissue_type": "colon",
+                "diagnosis": "adenocarcinoma, PD-L1 <high>",
+                "sex": "female",
+                "stage": "III",
+            },
+            "prompt": "The following is a clinical description of a tissue sample. Tissue type: colon. "
+            "Diagnosis: adenocarcinoma, PD-L1 <high>. Sex: female. Stage: III.",
+            "tokens": 231,
+            "truncated": True,
+            "dropped": ["2 names", "1 date of birth"],
+            "markers_named": ["PD-L1"],
+            "warnings": [],
         },
-        "parameters": {"text_weight": 0.2, "neighbours": 5, "temperature": 0.07, "excluded_patients": [], "batch_size": 32},
+        "parameters": {
+            "text_weight": 0.2,
+            "neighbours": 5,
+            "temperature": 0.07,
+            "excluded_patients": [],
+            "batch_size": 32,
+        },
         "calibration": {
-            "method": "split-conformal by patient, on the absolute error of the slide's mean", "coverage": 0.9, "patients": 24, "cases": 312,
-            "similarity_threshold": 0.5512, "abstention_rate": 0.05,
+            "method": "split-conformal by patient, on the absolute error of the slide's mean",
+            "coverage": 0.9,
+            "patients": 24,
+            "cases": 312,
+            "similarity_threshold": 0.5512,
+            "abstention_rate": 0.05,
         },
         "biomarkers": [_biomarker(tiles, marker) for marker in MARKERS],
         "evidence": [_evidence(tiles, tile, position) for position, tile in enumerate(chosen)],
         "warnings": ["This is the synthetic demonstration bundle: nothing in this report describes a patient."],
         "timing": {"open": 0.0312, "overview": 0.2215, "embed": 12.8731, "search": 0.0154, "total": 13.4021},
-    }  # fmt: skip
+    }
 
 
 _WHY = (
-    "Closest to the slide’s average", "Highest PD-L1", "Highest CD8", "Lowest Ki67", "Best-supported tile", "Least-supported tile with an estimate",
-    "Widest spread of evidence", "Abstained: far from everything in the atlas",
-)  # fmt: skip
+    "Closest to the slide’s average",
+    "Highest PD-L1",
+    "Highest CD8",
+    "Lowest Ki67",
+    "Best-supported tile",
+    "Least-supported tile with an estimate",
+    "Widest spread of evidence",
+    "Abstained: far from everything in the atlas",
+)
 
 
 def _evidence(tiles: pa.Table, tile: int, position: int) -> dict[str, object]:
     return {
-        "tile": tile, "x": tiles["x"][tile].as_py(), "y": tiles["y"][tile].as_py(), "why": _WHY[position], "status": tiles["status"][tile].as_py(),
-        "similarity": tiles["similarity"][tile].as_py(), "percentile": tiles["percentile"][tile].as_py(), "neighbours": _neighbours(tile),
-    }  # fmt: skip
+        "tile": tile,
+        "x": tiles["x"][tile].as_py(),
+        "y": tiles["y"][tile].as_py(),
+        "why": _WHY[position],
+        "status": tiles["status"][tile].as_py(),
+        "similarity": tiles["similarity"][tile].as_py(),
+        "percentile": tiles["percentile"][tile].as_py(),
+        "neighbours": _neighbours(tile),
+    }

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+
 from haiku_edge.runtime.report.colour import SCALE_LIMIT, colour_index, colour_map
 
 # Machado, Oliveira and Fernandes (2009), full deuteranopia and protanopia, on linear RGB.
-DEUTERANOPIA = np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]])
-PROTANOPIA = np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]])
+DEUTERANOPIA = np.array(
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+)
+PROTANOPIA = np.array(
+    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+)
 
 
 def cielab(colours: np.ndarray) -> np.ndarray:

@@ -7,16 +7,12 @@ import io
 import cv2
 import numpy as np
 import pyarrow as pa
-import pytest
+from PIL import Image
+
 from haiku_edge.runtime.report.colour import HATCH, colour_index, colour_map
 from haiku_edge.runtime.report.heatmap import heatmap_png, map_tiles, marker_values, overlay_png, paint, palette
-from PIL import Image
-from sample_run import sample
 
-
-@pytest.fixture(scope="module")
-def run() -> sample.Sample:
-    return sample.build()
+from . import sample
 
 
 def test_each_tile_is_painted_over_its_own_pixels(run: sample.Sample) -> None:
@@ -32,7 +28,9 @@ def test_each_tile_is_painted_over_its_own_pixels(run: sample.Sample) -> None:
 
 def test_where_there_is_no_tile_nothing_is_painted(run: sample.Sample) -> None:
     shape = run.images.overview.shape[:2]
-    painted = paint(marker_values(run.tiles, "CD8"), map_tiles(run.result, run.tiles, shape, (sample.SCALE, sample.SCALE)))
+    painted = paint(
+        marker_values(run.tiles, "CD8"), map_tiles(run.result, run.tiles, shape, (sample.SCALE, sample.SCALE))
+    )
     covered = np.zeros(shape, dtype=np.uint8)
     for row in run.tiles.to_pylist():
         left, top = row["x"] / sample.SCALE, row["y"] / sample.SCALE
@@ -42,7 +40,9 @@ def test_where_there_is_no_tile_nothing_is_painted(run: sample.Sample) -> None:
 
 
 def test_pixels_that_are_not_square_move_the_tiles(run: sample.Sample) -> None:
-    wide = run.result.model_copy(update={"slide": run.result.slide.model_copy(update={"mpp_x": run.result.slide.mpp_x * 2})})
+    wide = run.result.model_copy(
+        update={"slide": run.result.slide.model_copy(update={"mpp_x": run.result.slide.mpp_x * 2})}
+    )
     tiles = pa.table({"column": pa.array([1], pa.int32()), "row": pa.array([1], pa.int32())})
     painted = paint(np.array([1.0], dtype=np.float32), map_tiles(wide, tiles, (100, 100), (16.0, 16.0)))
     down, across = np.nonzero(painted != 255)
@@ -51,7 +51,9 @@ def test_pixels_that_are_not_square_move_the_tiles(run: sample.Sample) -> None:
 
 def test_the_overlay_is_transparent_off_the_tiles_and_as_large_as_the_overview(run: sample.Sample) -> None:
     shape = run.images.overview.shape[:2]
-    painted = paint(marker_values(run.tiles, "CD8"), map_tiles(run.result, run.tiles, shape, (sample.SCALE, sample.SCALE)))
+    painted = paint(
+        marker_values(run.tiles, "CD8"), map_tiles(run.result, run.tiles, shape, (sample.SCALE, sample.SCALE))
+    )
     overlay = np.asarray(Image.open(io.BytesIO(overlay_png(painted))).convert("RGBA"))
     assert overlay.shape == (*shape, 4)
     assert np.array_equal(overlay[..., 3] == 0, painted == 255)
@@ -60,7 +62,9 @@ def test_the_overlay_is_transparent_off_the_tiles_and_as_large_as_the_overview(r
 
 def test_a_heatmap_file_says_what_it_is(run: sample.Sample) -> None:
     shape = run.images.overview.shape[:2]
-    painted = paint(marker_values(run.tiles, "CD8"), map_tiles(run.result, run.tiles, shape, (sample.SCALE, sample.SCALE)))
+    painted = paint(
+        marker_values(run.tiles, "CD8"), map_tiles(run.result, run.tiles, shape, (sample.SCALE, sample.SCALE))
+    )
     picture = Image.open(io.BytesIO(heatmap_png(run.images.overview, painted, "CD8", run.result)))
     assert picture.text["Disclaimer"] == run.result.notice
     assert run.result.bundle.digest in picture.text["Source"]

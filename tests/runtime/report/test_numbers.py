@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import pytest
+
 from haiku_edge.runtime.report.numbers import anything, count, percent, plain, signed
 
 
-@pytest.mark.parametrize(("value", "text"), [(1.005, "1.00"), (-0.254, "−0.25"), (-0.001, "0.00"), (None, "–"), (41.375, "41.38")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.005, "1.00"), (-0.254, "−0.25"), (-0.001, "0.00"), (None, "–"), (41.375, "41.38")]
+)
 def test_two_decimals_and_a_true_minus(value: float | None, text: str) -> None:
     assert plain(value) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(1.2, "+1.20"), (-1.2, "−1.20"), (0.0, "0.00"), (-0.004, "0.00"), (0.004, "0.00"), (None, "–")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.2, "+1.20"), (-1.2, "−1.20"), (0.0, "0.00"), (-0.004, "0.00"), (0.004, "0.00"), (None, "–")]
+)
 def test_z_shows_its_side_of_average(value: float | None, text: str) -> None:
     assert signed(value) == text
 

@@ -8,8 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from haiku_edge.runtime.slide.types import Level, Resolution, SlideInfo, UnreadableTileError
 from numpy.typing import NDArray
+
+from haiku_edge.runtime.slide.types import Level, Resolution, SlideInfo, UnreadableTileError
 
 
 class PaintedSlide:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from haiku_edge.runtime.slide.region import read_region
 from haiku_edge.runtime.slide.types import UnreadableTileError
 

@@ -1,7 +1,7 @@
 """Files that are either whole or not there.
 
-A file is written beside its place under a hidden name, flushed to the disk, and renamed. A reader, or a run after a crash,
-never sees half of one.
+A file is written beside its place under a hidden name, flushed to the disk, and renamed. A reader, or a run after a
+crash, never sees half of one.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import DiskFullError, OutputError, OutputNotWritableError
+from .errors import DiskFullError, OutputError, OutputNotWritableError
 
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NOT_FOR_FOLDERS = frozenset({errno.EINVAL, errno.ENOTSUP})
 
 
 def output_error(error: OSError, path: Path) -> OutputError:
@@ -93,9 +94,16 @@ def remove_leftovers(path: Path) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Flush a folder's entries to the disk, so that a rename outlives a power cut."""
+    """Flush a folder's entries to the disk, so that a rename outlives a power cut.
+
+    Some network file systems can't do that for folders; there the file itself is flushed, and the rename is left to
+    the server.
+    """
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_FOR_FOLDERS:
+            raise
     finally:
         os.close(handle)

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from haiku_edge.runtime.errors import DiskFullError, OutputNotWritableError
-from haiku_edge.runtime.report import atomic_open, atomic_write
+from haiku_edge.runtime.atomic import atomic_open, atomic_write
 
 
 @contextmanager

@@ -1,0 +1,53 @@
+"""`haiku-edge demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from haiku_edge.export.evaluation.demonstration import MarkerAgreement, compare_with_truth
+from haiku_edge.export.synthetic import Demo, write_demo
+from haiku_edge.runtime.atlas import open_atlas
+from haiku_edge.runtime.bundle import open_bundle
+from haiku_edge.runtime.inference import PredictOptions
+
+from . import predict
+
+
+def run(out: Path, seed: int, *, only_slide: bool) -> None:
+    """Write the demonstration slide, predict on it, and compare with what was painted."""
+    terminal = Console(stderr=True)
+    with terminal.status("Simulating a section"):
+        demo = write_demo(out, seed)
+    for path in (demo.slide, demo.notes, demo.truth):
+        terminal.print(str(path), highlight=False, soft_wrap=True)
+    if not only_slide:
+        _predict_and_compare(demo, out)
+
+
+def _predict_and_compare(demo: Demo, out: Path) -> None:
+    prediction = predict.run(demo.slide, demo.notes, PredictOptions(out=out, force=True), as_json=False)
+    atlas = open_atlas(open_bundle(None))
+    agreement = compare_with_truth(prediction.tiles, demo.truth, atlas.markers, atlas.mean, atlas.std)
+    Console().print(_agreement_table(agreement))
+
+
+def _agreement_table(agreement: tuple[MarkerAgreement, ...]) -> Table:
+    table = Table(
+        "Marker",
+        "Pearson to the painted truth",
+        "Without notes",
+        "Ceiling",
+        "Intervals that hold",
+        title="Against the truth",
+    )
+    for row in agreement:
+        figures = (row.pearson, row.without_notes, row.ceiling)
+        table.add_row(row.marker, *(f"{value:.2f}" for value in figures), f"{100 * row.covered:.0f} %")
+    means = [np.nanmean([getattr(row, name) for row in agreement]) for name in ("pearson", "without_notes", "ceiling")]
+    covered = np.nanmean([row.covered for row in agreement])
+    table.add_row("mean", *(f"{value:.2f}" for value in means), f"{100 * covered:.0f} %", style="bold")
+    return table

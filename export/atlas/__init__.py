@@ -1,0 +1,19 @@
+"""Build an atlas: the evidence that a bundle ships."""
+
+from __future__ import annotations
+
+from .build import BuiltAtlas, Provenance, build_atlas
+from .index import IndexKind, build_index, measure_recall
+from .pictures import composite_colours, display_ranges, encode_patch
+
+__all__ = [
+    "BuiltAtlas",
+    "IndexKind",
+    "Provenance",
+    "build_atlas",
+    "build_index",
+    "composite_colours",
+    "display_ranges",
+    "encode_patch",
+    "measure_recall",
+]

@@ -1,0 +1,180 @@
+"""Put an atlas together: vectors, index, marker table and pictures, as the bytes of its files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from haiku_edge.runtime.atlas import PatchTable, PictureTable, write_patches
+from haiku_edge.runtime.bundle import AtlasSection
+from haiku_edge.runtime.errors import UsageError
+
+from .index import IndexKind, build_index
+from .pictures import CHANNEL_SIDE, COMPOSITE_SIDE, composite_colours, display_ranges, encode_patch
+
+VECTORS_FILE = "atlas/vectors.npy"
+INDEX_FILE = "atlas/index.hnsw"
+PATCHES_FILE = "atlas/patches.arrow"
+PICTURES_FILE = "atlas/pictures.bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where n patches come from.
+
+    Attributes:
+        patches: Identifiers, each once.
+        sections: Identifiers of the tissue sections.
+        patients: Pseudonyms.
+        organs: Names.
+        panels: Names of the antibody panels.
+        x: (n,) left edges in the section, micrometres, or None where not known.
+        y: (n,) top edges in the section, micrometres, or None.
+    """
+
+    patches: tuple[str, ...]
+    sections: tuple[str, ...]
+    patients: tuple[str, ...]
+    organs: tuple[str, ...]
+    panels: tuple[str, ...]
+    x: NDArray[np.float32] | None = None
+    y: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltAtlas:
+    """The atlas's files and its section of the manifest.
+
+    Attributes:
+        contents: Path in the bundle → bytes.
+        section: For `Description.atlas`.
+    """
+
+    contents: dict[str, bytes]
+    section: AtlasSection
+
+
+def build_atlas(
+    vectors: NDArray[np.float32],
+    markers: tuple[str, ...],
+    mif: Iterable[NDArray[np.uint8]],
+    expression: NDArray[np.float32],
+    provenance: Provenance,
+    *,
+    index: IndexKind = "auto",
+    ranges: NDArray[np.float32] | None = None,
+) -> BuiltAtlas:
+    """Build the atlas's files.
+
+    Args:
+        vectors: (n, d) float32 unit vectors of the mIF tower.
+        markers: Names of the m markers.
+        mif: n patches, each (m, h, w) uint8 raw intensities; rows of unmeasured markers are ignored. Gone through
+            twice, unless `ranges` is given: then an iterator will do.
+        expression: (n, m) float32 mean raw intensity, NaN where the marker was not measured.
+        provenance: Where the patches come from.
+        index: How the atlas is searched.
+        ranges: (m, 2) intensities shown as black and at full brightness; found from the patches where None.
+
+    Raises:
+        UsageError: The arguments do not fit each other.
+        DeviceUnavailableError, BundleContentError, DiskFullError: See `build_index`.
+    """
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    measured = ~np.isnan(expression)
+    _check_arguments(vectors, markers, expression, provenance)
+    if ranges is None:
+        if iter(mif) is mif:
+            raise UsageError("An iterator of patches can be gone through once; give a sequence, or the ranges too.")
+        ranges = display_ranges(mif, measured)
+    pictures, places = _encode_all(mif, markers, measured, ranges)
+    graph, index_section = build_index(vectors, INDEX_FILE, kind=index)
+    contents = {
+        VECTORS_FILE: _npy(vectors),
+        PATCHES_FILE: write_patches(_table(expression, provenance, places)),
+        PICTURES_FILE: pictures,
+    }
+    if graph is not None:
+        contents[INDEX_FILE] = graph
+    section = AtlasSection(
+        vectors=VECTORS_FILE,
+        index=index_section,
+        patches=PATCHES_FILE,
+        pictures=PICTURES_FILE,
+        markers=markers,
+        patch_count=len(vectors),
+        patient_count=len(set(provenance.patients)),
+    )
+    return BuiltAtlas(contents, section)
+
+
+def _check_arguments(
+    vectors: NDArray[np.float32], markers: tuple[str, ...], expression: NDArray[np.float32], provenance: Provenance
+) -> None:
+    count = len(vectors)
+    columns = (provenance.patches, provenance.sections, provenance.patients, provenance.organs, provenance.panels)
+    places = tuple(place for place in (provenance.x, provenance.y) if place is not None)
+    if not count or any(len(column) != count for column in (*columns, *places)):
+        raise UsageError(f"There are {count} vectors; an atlas has at least one, and its provenance as many rows.")
+    if expression.shape != (count, len(markers)):
+        raise UsageError(f"The expression has the shape {expression.shape}, not {(count, len(markers))}.")
+    if not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
+        raise UsageError("The vectors are not all of length 1. Take them from the mIF tower as it gives them.")
+
+
+def _encode_all(
+    mif: Iterable[NDArray[np.uint8]],
+    markers: tuple[str, ...],
+    measured: NDArray[np.bool_],
+    ranges: NDArray[np.float32],
+) -> tuple[bytes, PictureTable]:
+    """Encode patch by patch; each patch's composite and channels lie together."""
+    colours = composite_colours(markers)
+    by_row = {markers.index(marker): colour for marker, colour in colours.items()}
+    count, width = measured.shape
+    composites = np.zeros((2, count), np.int64)
+    channels = np.zeros((2, count, width), np.int64)
+    data = bytearray()
+    for row, (patch, known) in enumerate(zip(mif, measured, strict=True)):
+        encoded = encode_patch(patch, known, colours=by_row, ranges=ranges)
+        composites[:, row] = len(data), len(encoded.composite)
+        data += encoded.composite
+        for marker in np.flatnonzero(known):
+            channels[:, row, marker] = len(data), len(encoded.channels[marker])
+            data += encoded.channels[marker]
+    table = PictureTable(
+        composite_offset=composites[0],
+        composite_length=composites[1],
+        channel_offset=channels[0],
+        channel_length=channels[1],
+        colours=colours,
+        ranges={marker: (float(ends[0]), float(ends[1])) for marker, ends in zip(markers, ranges, strict=True)},
+        composite_side=COMPOSITE_SIDE,
+        channel_side=CHANNEL_SIDE,
+    )
+    return bytes(data), table
+
+
+def _table(expression: NDArray[np.float32], provenance: Provenance, pictures: PictureTable) -> PatchTable:
+    unknown = np.full(len(expression), np.nan, np.float32)
+    return PatchTable(
+        patches=np.array(provenance.patches, np.str_),
+        sections=np.array(provenance.sections, np.str_),
+        patients=np.array(provenance.patients, np.str_),
+        organs=np.array(provenance.organs, np.str_),
+        panels=np.array(provenance.panels, np.str_),
+        x=unknown if provenance.x is None else provenance.x,
+        y=unknown if provenance.y is None else provenance.y,
+        expression=expression,
+        pictures=pictures,
+    )
+
+
+def _npy(vectors: NDArray[np.float32]) -> bytes:
+    sink = io.BytesIO()
+    np.save(sink, vectors, allow_pickle=False)
+    return sink.getvalue()

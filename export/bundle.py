@@ -1,0 +1,118 @@
+"""Write a bundle: every file beside its place and flushed, the manifest's digest last, then one rename."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from haiku_edge.runtime.bundle import (
+    DIGEST_NAME,
+    MANIFEST_NAME,
+    Description,
+    Manifest,
+    open_bundle,
+    parse_manifest,
+)
+from haiku_edge.runtime.errors import OutputExistsError
+from haiku_edge.runtime.atomic import output_error, sync_directory
+
+
+def write_bundle(directory: Path, description: Description, contents: Mapping[str, bytes]) -> Manifest:
+    """Write a bundle, verify it as a user would, and put it in place.
+
+    An older bundle in that place is replaced once the new one is whole; anything else there is left alone.
+
+    Args:
+        directory: The bundle's folder; its parent is made where it is missing.
+        description: The manifest without its table of files.
+        contents: Relative POSIX path → bytes of every file but `bundle.json` and `bundle.sha256`.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        BundleSchemaError: Manifest and files do not fit each other.
+        BundleLinkError: A path would leave the bundle.
+        OutputExistsError: Something that is no bundle is in that place.
+        DiskFullError, OutputNotWritableError: It can't be written.
+        BundleAlteredError: What was written reads back as something else.
+    """
+    document = {**description.model_dump(mode="json"), "files": _table_of_files(contents)}
+    data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    manifest = parse_manifest(data, str(directory))
+    _check_replaceable(directory)
+    try:
+        _write_beside(directory, contents, data)
+    except OSError as error:
+        raise output_error(error, directory) from error
+    return manifest
+
+
+def _write_beside(directory: Path, contents: Mapping[str, bytes], manifest: bytes) -> None:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}.", suffix=".part"))
+    try:
+        # mkdtemp keeps others out; a bundle is for every user of the workstation.
+        beside.chmod(0o755)
+        _write_files(beside, contents)
+        _write_file(beside / MANIFEST_NAME, manifest)
+        _write_file(beside / DIGEST_NAME, f"{hashlib.sha256(manifest).hexdigest()}\n".encode())
+        _flush_folders(beside)
+        open_bundle(beside)
+        _put_in_place(beside, directory)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _table_of_files(contents: Mapping[str, bytes]) -> dict[str, dict[str, str | int]]:
+    return {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        for name, content in sorted(contents.items())
+    }
+
+
+def _check_replaceable(directory: Path) -> None:
+    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
+        raise OutputExistsError(f"{directory} is there and is no folder. Name another place for the bundle.")
+    if directory.is_dir() and any(directory.iterdir()) and not (directory / MANIFEST_NAME).is_file():
+        raise OutputExistsError(f"{directory} holds something that is no bundle. Name an empty or a new folder.")
+
+
+def _write_files(root: Path, contents: Mapping[str, bytes]) -> None:
+    for name, content in contents.items():
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write_file(target, content)
+
+
+def _write_file(target: Path, content: bytes) -> None:
+    with target.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_folders(root: Path) -> None:
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        sync_directory(folder)
+
+
+def _put_in_place(beside: Path, directory: Path) -> None:
+    """Rename the new bundle into place; the old one steps aside first, and back if that fails."""
+    aside = beside.with_suffix(".old")
+    with contextlib.suppress(FileNotFoundError):
+        directory.rename(aside)
+    try:
+        beside.rename(directory)
+    except OSError:
+        if aside.exists():
+            aside.rename(directory)
+        raise
+    sync_directory(directory.parent)
+    shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,227 @@
+"""Make the embedded bundle from nothing: simulate, split, train, export, atlas, calibration, golden cases, model card.
+
+Run it with `python -m haiku_edge.export.embedded --out engines/embedded --seed 7`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer as RawTokenizer
+
+from haiku_edge.runtime.bundle import (
+    CalibrationSection,
+    Description,
+    GoldenSection,
+    HETower,
+    MifTower,
+    TextTower,
+    open_bundle,
+)
+from haiku_edge.runtime.notes import Tokenizer, metadata_prompt
+
+from .atlas import BuiltAtlas
+from .bundle import write_bundle
+from .bundle_parts import assemble_atlas, check_towers, golden_cases, write_calibration
+from .captions import NARRATIVE_SHARE
+from .cohort import QUICK_SPLIT, Part, Split, simulate_part, simulator_probe
+from .evaluation import Evaluation, evaluation_metrics, render_evaluation
+from .evaluation.evaluate import open_graph_engines, score_part
+from .evaluation.held_out import EmbeddedPart, embed_part
+from .graph import TowerGraphs, export_towers
+from .model import MifConfig, TextConfig, Towers, TowersConfig, save_towers
+from .model_card import write_model_card
+from .synthetic import MARKERS, MPP
+from .training import Progress, Recipe, TrainingSet, prepare_training, train_tokenizer, train_towers
+
+STATEMENT = (
+    "Synthetic: towers, atlas and calibration come from simulated tissue and simulated patients, so the numbers show "
+    "how the method works and say nothing about real tissue. For research use only."
+)
+
+CALIBRATION_FILE = "calibration/cases.arrow"
+GOLDEN_FILE = "golden/cases.npz"
+TOKENIZER_FILE = "tokenizer/tokenizer.json"
+CARD_FILE = "MODEL_CARD.md"
+COVERAGE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How large a bundle is made.
+
+    Attributes:
+        split: Patients and regions.
+        recipe: Training.
+        config: Sizes of the towers; the numbers of markers and word pieces are filled in.
+    """
+
+    split: Split = field(default_factory=Split)
+    recipe: Recipe = field(default_factory=Recipe)
+    config: TowersConfig = field(default_factory=TowersConfig)
+
+
+QUICK = Plan(QUICK_SPLIT, Recipe(steps=4, patients=8, patches=2))
+"""A bundle in less than a minute: valid, working, and of no quality."""
+
+Say = Callable[[str], None]
+
+
+def make_bundle(out: Path, seed: int, plan: Plan, work: Path, say: Say = lambda _: None) -> Evaluation:
+    """Make the embedded bundle.
+
+    Args:
+        out: The bundle's folder.
+        seed: Seeds patients, tissue, weights and batches.
+        plan: How large.
+        work: Folder for simulated sections (`cohort`) and the trained towers (`checkpoint`).
+        say: Called with one line a stage.
+
+    Returns:
+        The evaluation on the held-out patients, as it stands in the model card.
+    """
+    parts = _simulate(plan.split, seed, work / "cohort", say)
+    data = prepare_training(parts["train"].sections(), plan.config.he, plan.config.mif)
+    tokenizer_json = train_tokenizer(vocabulary_texts(data))
+    towers = _train(data, tokenizer_json, plan, seed, say)
+    save_towers(towers, work / "checkpoint")
+    graphs = export_towers(towers.for_inference())
+    engines = open_graph_engines(graphs, _tokenizer(tokenizer_json, towers.config.text))
+    say("exported the towers; embedding atlas, calibration and test patients")
+    embedded = {name: embed_part(engines, parts[name].sections()) for name in ("atlas", "calibration", "test")}
+    contents, description = _assemble(towers, graphs, tokenizer_json, parts, embedded, seed, plan)
+    draft = work / "draft"
+    write_bundle(draft, description, contents)
+    evaluation = score_part(open_bundle(draft), embedded["test"])
+    metrics = {**description.metrics, "evaluation": evaluation_metrics(evaluation)}
+    final = description.model_copy(update={"metrics": metrics})
+    card = write_model_card(final, plan.split, plan.recipe, towers, evaluation, seed)
+    write_bundle(out, final, {**contents, CARD_FILE: card.encode()})
+    return evaluation
+
+
+def vocabulary_texts(data: TrainingSet) -> list[str]:
+    """Every prompt and narrative of the training patients: what the tokenizer learns from."""
+    prompts = [metadata_prompt(tuple(facts.items())) for facts in data.facts]
+    bare = [metadata_prompt(())]
+    return [*prompts, *bare, *(text for text in data.narratives if text)]
+
+
+def _simulate(split: Split, seed: int, cache: Path, say: Say) -> dict[str, Part]:
+    """Render every part of the split."""
+    parts = {}
+    for name in ("train", "atlas", "calibration", "test"):
+        parts[name] = simulate_part(name, split, seed, cache)
+        say(f"simulated {len(parts[name].patients)} patients: {name}")
+    return parts
+
+
+def _train(data: TrainingSet, tokenizer_json: bytes, plan: Plan, seed: int, say: Say) -> Towers:
+    """Fill in the sizes that the data sets, and train."""
+    pieces = RawTokenizer.from_buffer(tokenizer_json).get_vocab_size()
+    config = replace(
+        plan.config,
+        mif=replace(plan.config.mif, markers=len(MARKERS)),
+        text=replace(plan.config.text, vocabulary=pieces),
+    )
+    say(f"training on {len(data.owners)} patches for {plan.recipe.steps} steps")
+
+    def report(progress: Progress) -> None:
+        say(f"step {progress.step} of {progress.steps}, loss {progress.loss:.3f}")
+
+    return train_towers(data, config, _tokenizer(tokenizer_json, config.text), plan.recipe, seed, report)
+
+
+def _tokenizer(tokenizer_json: bytes, config: TextConfig) -> Tokenizer:
+    return Tokenizer.from_bytes(tokenizer_json, config.length)
+
+
+def _assemble(
+    towers: Towers,
+    graphs: TowerGraphs,
+    tokenizer_json: bytes,
+    parts: dict[str, Part],
+    embedded: dict[str, EmbeddedPart],
+    seed: int,
+    plan: Plan,
+) -> tuple[dict[str, bytes], Description]:
+    """Every file of the bundle but the model card, and the manifest without the evaluation."""
+    tokenizer = _tokenizer(tokenizer_json, towers.config.text)
+    golden = golden_cases(towers.for_inference(), tokenizer, parts["test"])
+    parity = check_towers(towers.for_inference(), graphs, golden)
+    atlas = assemble_atlas(parts["atlas"], embedded["atlas"])
+    calibration = embedded["calibration"]
+    contents = {
+        "towers/he.onnx": graphs.he,
+        "towers/mif.onnx": graphs.mif,
+        "towers/text.onnx": graphs.text,
+        TOKENIZER_FILE: tokenizer_json,
+        CALIBRATION_FILE: write_calibration(calibration),
+        GOLDEN_FILE: golden.to_npz(),
+        CARD_FILE: b"",
+        **atlas.contents,
+    }
+    metrics: dict[str, Any] = {
+        "cohort": {"seed": seed, "split": asdict(plan.split), "simulator_probe": simulator_probe()},
+        "training": {"steps": plan.recipe.steps, "narrative_share": NARRATIVE_SHARE},
+        "largest_difference_to_torch": {name: float(f"{value:.1e}") for name, value in parity.items()},
+    }
+    return contents, _describe(towers, atlas, calibration, metrics)
+
+
+def _describe(towers: Towers, atlas: BuiltAtlas, calibration: EmbeddedPart, metrics: dict[str, Any]) -> Description:
+    """The manifest."""
+    mif: MifConfig = towers.config.mif
+    release = version("haiku-edge")
+    return Description(
+        name="embedded",
+        version=release,
+        synthetic=True,
+        statement=STATEMENT,
+        created_by=f"haiku-edge {release}",
+        embedding_dimension=towers.config.dimension,
+        he=HETower(file="towers/he.onnx", tile_size=towers.config.he.tile, mpp=MPP),
+        text=TextTower(file="towers/text.onnx", tokenizer=TOKENIZER_FILE, max_length=towers.config.text.length),
+        mif=MifTower(file="towers/mif.onnx", patch_size=mif.patch, mpp=MPP),
+        atlas=atlas.section,
+        calibration=CalibrationSection(
+            file=CALIBRATION_FILE,
+            coverage=COVERAGE,
+            patients=len(set(calibration.patients.tolist())),
+            cases=len(calibration.patients),
+        ),
+        golden=GoldenSection(file=GOLDEN_FILE),
+        metrics=metrics,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--work", type=Path, default=Path("build/embedded"), help="folder for sections and checkpoint")
+    parser.add_argument("--quick", action="store_true", help="a bundle in less than a minute, without quality")
+    options = parser.parse_args(arguments)
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        minutes, seconds = divmod(math.floor(time.monotonic() - began), 60)
+        sys.stdout.write(f"[{minutes:3d}:{seconds:02d}] {line}\n")
+        sys.stdout.flush()
+
+    evaluation = make_bundle(options.out, options.seed, QUICK if options.quick else Plan(), options.work, say)
+    say(f"wrote {options.out}")
+    sys.stdout.write("\n" + render_evaluation(evaluation))
+
+
+if __name__ == "__main__":
+    main()

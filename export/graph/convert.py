@@ -1,0 +1,121 @@
+"""Torch towers to canonical ONNX: one file, opset 20, pure ONNX operators, dynamic batch, length and channels."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from ..model import HeTower, MifTower, TextTower, Towers
+from .files import TowerGraphs
+
+OPSET = 20
+"""The newest opset that every engine builds in fp32 and fp16 (opset 23's Attention does not build everywhere)."""
+
+OUTPUT = "vector"
+"""Name of the output. Not "embedding": that is the exporter's own name for the values of nn.Embedding, and the clash
+makes an invalid graph in silence."""
+
+
+def export_towers(towers: Towers) -> TowerGraphs:
+    """Export all three; `towers` must come from `Towers.for_inference`."""
+    return TowerGraphs(export_he(towers.he), export_mif(towers.mif), export_text(towers.text))
+
+
+def export_he(tower: HeTower) -> bytes:
+    """Export with input `tiles` uint8 (n, s, s, 3)."""
+    side = tower.config.tile
+    tiles = torch.randint(0, 256, (3, side, side, 3), dtype=torch.uint8)
+    return _export(tower, {"tiles": tiles}, {"tiles": {0: torch.export.Dim("batch")}})
+
+
+def export_mif(tower: MifTower) -> bytes:
+    """Export with inputs `patches` uint8 (n, c, s, s) and `markers` int64 (n, c)."""
+    side = tower.config.patch
+    patches = torch.randint(0, 256, (3, 5, side, side), dtype=torch.uint8)
+    markers = torch.arange(5).expand(3, 5).contiguous() % (tower.config.markers + 1)
+    batch, channels = torch.export.Dim("batch"), torch.export.Dim("channels")
+    shapes = {"patches": {0: batch, 1: channels}, "markers": {0: batch, 1: channels}}
+    return _export(tower, {"patches": patches, "markers": markers}, shapes)
+
+
+def export_text(tower: TextTower) -> bytes:
+    """Export with inputs `input_ids` and `attention_mask` int64 (n, l)."""
+    ids = torch.randint(0, tower.config.vocabulary, (3, 11))
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=tower.config.length)
+    shapes = {"input_ids": {0: batch, 1: length}, "attention_mask": {0: batch, 1: length}}
+    return _export(tower, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, shapes)
+
+
+def _export(tower: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any]) -> bytes:
+    """Run the dynamo exporter and keep what an engine needs."""
+    if tower.training:
+        raise ValueError("A tower is exported as it infers: pass Towers.for_inference(), not a tower in training.")
+    with _quiet():
+        program = torch.onnx.export(
+            tower,
+            kwargs=dict(inputs),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=[OUTPUT],
+            dynamic_shapes=shapes,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    model = strip(program.model_proto)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def strip(model: Any) -> Any:
+    """Drop what describes the making and not the computing: stack traces (with paths), names of classes, value shapes.
+
+    Shapes of intermediate values go too: the exporter leaves some for weights, on which the quantiser fails.
+
+    Args:
+        model: An onnx.ModelProto, changed in place.
+
+    Returns:
+        The same model.
+    """
+    model.doc_string = ""
+    del model.metadata_props[:]
+    graphs = [model.graph, *model.functions]
+    for graph in graphs:
+        graph.doc_string = ""
+        del graph.metadata_props[:]
+        del graph.value_info[:]
+        for node in graph.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        value.doc_string = ""
+        del value.metadata_props[:]
+    model.graph.name = "tower"
+    foreign = sorted({node.domain for node in model.graph.node} - {""})
+    if foreign or model.functions:
+        raise ValueError(f"The graph is not pure ONNX: it uses {foreign or 'local functions'}.")
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's chatter off the terminal and its deprecations from stopping a strict run."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,65 @@
+"""Bicubic resizing as two matrix products: exact, and the same on every engine."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+KEYS_A = -0.5
+"""Keys' cubic coefficient; Pillow and torch's antialiased resize use it, OpenCV and ONNX default to −0.75."""
+
+
+def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keys' cubic convolution kernel (Keys 1981) with a = −0.5."""
+    x = np.abs(distance)
+    near = (KEYS_A + 2) * x**3 - (KEYS_A + 3) * x**2 + 1
+    far = KEYS_A * (x**3 - 5 * x**2 + 8 * x - 4)
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+
+
+def bicubic_matrix(source: int, target: int) -> NDArray[np.float32]:
+    """Weights of an antialiased bicubic resize along one axis.
+
+    When shrinking, the kernel is widened by the factor (antialiasing); at the edges the weights that fall outside
+    are dropped and the rest scaled to sum to 1, as Pillow and torch do.
+
+    Args:
+        source: Pixels before.
+        target: Pixels after.
+
+    Returns:
+        (target, source) float32, rows sum to 1.
+    """
+    factor = source / target
+    widen = max(factor, 1.0)
+    centres = (np.arange(target) + 0.5) * factor
+    weights = _cubic((np.arange(source)[None, :] + 0.5 - centres[:, None]) / widen)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+class Resize(nn.Module):
+    """Resize square images from `source` to `target` pixels a side."""
+
+    weights: Tensor
+
+    def __init__(self, source: int, target: int) -> None:
+        """Hold the weights of one axis; both axes use the same."""
+        super().__init__()
+        self.source = source
+        self.target = target
+        self.register_buffer("weights", torch.from_numpy(bicubic_matrix(source, target)), persistent=False)
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        """Resize and put channels first.
+
+        Args:
+            tiles: (n, source, source, 3) float32.
+
+        Returns:
+            (n, 3, target, target) float32; may overshoot the range of the input a little.
+        """
+        rows = torch.matmul(self.weights, tiles.reshape(tiles.shape[0], self.source, self.source * 3))
+        rows = rows.reshape(tiles.shape[0], self.target, self.source, 3).permute(0, 3, 1, 2)
+        return torch.matmul(rows, self.weights.t())
