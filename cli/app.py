@@ -97,7 +97,7 @@ def predict(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the slide, its notes and the results.")] = Path("demo"),
-    seed: Annotated[int, typer.Option("--seed", help="Another seed simulates another slide.")] = 2026,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed simulates another slide.")] = 1,
     only_slide: Annotated[
         bool, typer.Option("--only-slide", help="Write slide and notes, and predict nothing.")
     ] = False,

@@ -7,7 +7,12 @@ import struct
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.uid import UID
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from ..errors import CorruptSlideError, IncompleteSlideError
 from .instances import Instance
@@ -19,7 +24,9 @@ _DELIMITER = b"\xfe\xff\xdd\xe0"
 _ENCAPSULATED = 0xFFFFFFFF
 """The undefined length by which an element says that its pixels are a sequence of compressed fragments."""
 
-_IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+"""The codings that do not compress frames; newer compressions may be unknown to pydicom."""
+
 _JPEG_START = b"\xff\xd8"
 
 
@@ -43,7 +50,7 @@ def frame_extents(file: int, instance: Instance) -> NDArray[np.int64]:
     """
     size = os.fstat(file).st_size
     start, length = _element(file, instance)
-    if not UID(instance.transfer_syntax).is_compressed:
+    if instance.transfer_syntax in _NATIVE:
         _check_native(instance, start, length, size)
         return np.empty((0, 2), np.int64)
     if length != _ENCAPSULATED:
@@ -84,7 +91,7 @@ def _element(file: int, instance: Instance) -> tuple[int, int]:
     header = os.pread(file, 12, instance.pixels)
     if len(header) < 12 or header[:4] != _PIXEL_DATA:
         raise _cut_short(instance)
-    if instance.transfer_syntax == _IMPLICIT_LITTLE_ENDIAN:
+    if instance.transfer_syntax == ImplicitVRLittleEndian:
         return instance.pixels + 8, struct.unpack_from("<I", header, 4)[0]
     return instance.pixels + 12, struct.unpack_from("<I", header, 8)[0]
 

@@ -13,9 +13,9 @@ from .overview import Overview
 from .tissue import Masks
 from .types import SlideInfo
 
-TISSUE_SHARE = 0.25
-"""A tile needs this share of tissue. Below it the tower sees mostly glass; asking for half would lose thin biopsies
-and rims."""
+TISSUE_SHARE = 0.2
+"""A tile needs this share of tissue. Below a fifth the tower sees mostly glass; asking for half would lose thin
+biopsies and rims."""
 
 PEN_SHARE = 0.1
 """A tile with more ink than this is left out: ink lies over the tissue and shifts its colours, and blurs beyond its

@@ -165,11 +165,13 @@ def read_instance(path: Path) -> Instance:
 
 
 def _instance(path: Path, header: pydicom.Dataset, position: int) -> Instance:
+    sop_class = str(header.get("SOPClassUID") or header.file_meta.MediaStorageSOPClassUID)
+    slide = sop_class == SLIDE_CLASS  # others, such as a DICOMDIR, may lack what a slide must have
     return Instance(
         path=path,
-        sop_class=str(header.SOPClassUID),
-        series=str(header.SeriesInstanceUID),
-        uid=str(header.SOPInstanceUID),
+        sop_class=sop_class,
+        series=str(header.SeriesInstanceUID) if slide else "",
+        uid=str(header.SOPInstanceUID) if slide else "",
         image_type=tuple(str(value) for value in _several(header.get("ImageType"))),
         transfer_syntax=str(header.file_meta.TransferSyntaxUID),
         photometric=str(header.get("PhotometricInterpretation", "")),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import NotASlideError, SlideError
+from ..errors import DiskFullError, NotASlideError, SlideError
 from .dicom import is_zip, open_dicom
 from .instances import is_dicom
 from .openslide import OpenSlideReader, background, describe, open_handle
@@ -40,8 +41,11 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Slide:
         AmbiguousSlideError: It holds more than one DICOM series.
         NoVolumeImageError: It is DICOM without a tissue image.
         IncompleteSlideError: Instances or frames of the DICOM series are missing.
+        DiskFullError: There is no room to unpack a zip.
     """
     path = Path(path)
+    if path.name in ("", ".."):
+        path = path.resolve()  # a folder given as "." has a name too
     if mpp is not None:
         check_override(mpp)
     try:
@@ -49,6 +53,11 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Slide:
             return open_dicom(path, mpp)
         return _open_file(path, mpp)
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(
+                f"The disk of temporary files filled while {path.name} was opened. "
+                "Free some, or set TMPDIR to another disk."
+            ) from error
         raise NotASlideError(
             f"{path.name} can't be read ({error.strerror or 'input/output error'}). Check the path and its permissions."
         ) from error

@@ -18,6 +18,10 @@ MOST_PIXELS = 16_000_000
 """Largest overview; a slide with more than 32 mm × 32 mm is averaged down further, so that the masks' memory has a
 bound."""
 
+SMALL_SLIDE = 32_000_000
+"""Up to so many pixels level 0 itself is averaged, in well under a second: the same tissue then gives the same tiles
+however the lower levels of its file were made."""
+
 LEVEL_TOLERANCE = 1.05
 """A level this much coarser than asked for still serves: scanners round the downsample of their pyramids."""
 
@@ -42,9 +46,9 @@ class Overview:
 def read_overview(slide: Slide, mpp: float = OVERVIEW_MPP) -> Overview:
     """Average the best level down to about `mpp`.
 
-    The coarsest level that is still as fine as asked for is read tile by tile, each decoded once, and averaged over
-    squares of a whole number of its pixels, so that overview pixels and level pixels never drift apart. Beside the
-    overview itself, memory holds one row of it.
+    The coarsest level that is still as fine as asked for (of a small slide: level 0) is read tile by tile, each
+    decoded once, and averaged over squares of a whole number of its pixels, so that overview pixels and level pixels
+    never drift apart. Beside the overview itself, memory holds one row of it.
 
     Args:
         slide: An open slide.
@@ -73,7 +77,9 @@ def read_overview(slide: Slide, mpp: float = OVERVIEW_MPP) -> Overview:
 
 
 def _choose_level(slide: Slide, mpp: float) -> int:
-    """The coarsest level not coarser than `mpp`; level 0 if none is."""
+    """The coarsest level not coarser than `mpp`; level 0 if none is, or if the slide is small."""
+    if slide.info.levels[0].width * slide.info.levels[0].height <= SMALL_SLIDE:
+        return 0
     finest = slide.info.resolution.mean
     fine = [i for i, level in enumerate(slide.info.levels) if finest * level.downsample <= mpp * LEVEL_TOLERANCE]
     return max(fine, key=lambda i: slide.info.levels[i].downsample, default=0)

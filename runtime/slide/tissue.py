@@ -62,6 +62,10 @@ of muscle."""
 FOLD_WIDTH_UM, FOLD_LENGTH_UM = 150.0, 400.0
 """A fold is narrower than the first and longer than the second, µm; dense glands and lymph follicles are not both."""
 
+FOLD_RIM_UM, FOLD_BESIDE = 32.0, 0.6
+"""Nine tenths of what lies within the first, µm, beside a fold must have this share of the usual density: a fold has
+single layers on both sides, while keratin and clots in vessels, as dense and as long, lie beside glass."""
+
 MOST_FOLDED = 0.1
 """Where more of the tissue than this looks folded, it is the tissue that is dense, and nothing is called a fold."""
 
@@ -157,10 +161,10 @@ def find_folds(overview: Overview, tissue: NDArray[np.bool_]) -> NDArray[np.bool
         x, y, width, height = (int(value) for value in boxes[label, :4])
         if np.hypot(width, height) * overview.mpp < FOLD_LENGTH_UM:
             continue
-        inside = (slice(y, y + height), slice(x, x + width))
+        rim = round(FOLD_RIM_UM / overview.mpp)
+        inside = (slice(max(y - rim, 0), y + height + rim), slice(max(x - rim, 0), x + width + rim))
         piece = labels[inside] == label
-        depth = cv2.distanceTransform(np.pad(piece, 1).astype(np.uint8), cv2.DIST_L2, 5)
-        if 2 * float(depth.max()) * overview.mpp < FOLD_WIDTH_UM:
+        if _is_fold(piece, green[inside] / around[inside], overview.mpp):
             folds[inside] |= piece
     return folds if folds.sum() <= MOST_FOLDED * tissue.sum() else np.zeros(tissue.shape, bool)
 
@@ -173,7 +177,8 @@ def measure_glass(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     if count < 0.01 * bright.size:
         return np.full(3, float(GLASS))
     counts = [cv2.calcHist([image], [colour], bright, [256], [0, 256]).ravel().cumsum() for colour in range(3)]
-    medians = [float(np.searchsorted(sums, count / 2)) for sums in counts]
+    # Interpolated within its grey level, so that the same glass in another coding doesn't jump by a whole one.
+    medians = [np.interp(count / 2, sums, np.arange(256) + 0.5) for sums in counts]
     return np.maximum(medians, DARKEST_GLASS)
 
 
@@ -237,6 +242,15 @@ def _ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bo
     black = (least > 0.6) & (least > 0.72 * most) & (least < 1.9)
     faint = ((red > 1.15 * green) & (red > green + 0.04)) | ((green > 0.15) & (blue > 0.75 * green))
     return cold | warm | black, faint
+
+
+def _is_fold(piece: NDArray[np.bool_], ratio: NDArray[np.float32], mpp: float) -> bool:
+    """Whether a dense piece is narrow and has single layers of tissue beside it; `ratio` is density over the usual."""
+    depth = cv2.distanceTransform(np.pad(piece, 1).astype(np.uint8), cv2.DIST_L2, 5)
+    if 2 * float(depth.max()) * mpp >= FOLD_WIDTH_UM:
+        return False
+    beside = _dilate(piece, FOLD_RIM_UM / mpp) & ~_dilate(piece, FOLD_RIM_UM / 2 / mpp)
+    return bool(beside.any() and np.quantile(ratio[beside], 0.1) > FOLD_BESIDE)
 
 
 def _otsu(density: NDArray[np.float32]) -> float:

@@ -83,6 +83,6 @@ def open_wsidicom(info: SlideInfo, coding: str, resources: ExitStack) -> WsiDico
 
 def _unreadable(info: SlideInfo, coding: str) -> NotASlideError:
     return NotASlideError(
-        f"{info.name} is a DICOM slide in a coding that no reader here can decode ({coding}). "
+        f"{info.name} is a DICOM slide whose coding ({coding}), or whose header, no reader here understands. "
         "Export it as JPEG or JPEG 2000."
     )

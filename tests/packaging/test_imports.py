@@ -82,6 +82,18 @@ print(*sorted(name for name in sys.modules if name.startswith(("haiku_edge.expor
     assert result.stdout.split() == []
 
 
+@pytest.mark.parametrize("command", ["predict", "demo", "doctor", "bundle", "evaluate"])
+def test_every_command_runs_where_only_the_lean_libraries_are_installed(command: str) -> None:
+    code = f"""
+import sys
+for name in {TRAINING!r}:
+    sys.modules[name] = None
+import haiku_edge.cli.{command}
+"""
+    result = _run(code)
+    assert result.returncode == 0, result.stderr
+
+
 def test_help_imports_nothing_heavy() -> None:
     heavy = {
         "numpy",

@@ -5,11 +5,16 @@ from __future__ import annotations
 import shutil
 import stat
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydicom import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from haiku_edge.runtime.errors import (
     AmbiguousSlideError,
@@ -27,6 +32,7 @@ from .written_dicom import (
     PATIENT,
     SERIES,
     TILE,
+    brightfield,
     cut,
     header,
     jpeg,
@@ -137,6 +143,37 @@ def test_a_file_a_folder_and_a_zip_are_the_same_slide(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["sm_image_jpegls.dcm", "sm_image_jpegls_nobot.dcm"])
 def test_lossless_codings_that_openslide_lacks_give_the_same_pixels(name: str) -> None:
     assert np.array_equal(pixels_of(DICOM / "highdicom" / name), pixels_of(DICOM / "highdicom/sm_image.dcm"))
+
+
+PLACEHOLDER_SYNTAX = "1.2.840.10008.1.2.4.100"
+"""Of the length of those that pydicom does not know yet, and so refuses to write."""
+
+
+@pytest.mark.parametrize(
+    "syntax, encode",
+    [
+        ("1.2.840.10008.1.2.4.110", partial(imagecodecs.jpegxl_encode, lossless=True)),
+        ("1.2.840.10008.1.2.4.201", imagecodecs.htj2k_encode),
+    ],
+    ids=["JPEG XL", "HTJ2K"],
+)
+def test_new_lossless_codings_are_read_exactly(tmp_path: Path, syntax: str, encode: Callable[..., bytes]) -> None:
+    pixels = picture()
+    frames = [encode(np.ascontiguousarray(tile)) for tile in cut(pixels)]
+    data = header(pixels, 20, PhotometricInterpretation="RGB", **brightfield())
+    path = save(tmp_path / "s.dcm", data, frames, coding=PLACEHOLDER_SYNTAX)
+    path.write_bytes(path.read_bytes().replace(PLACEHOLDER_SYNTAX.encode(), syntax.encode()))
+    slide = open_slide(path)
+    assert slide.info.reader == "wsidicom"
+    assert np.array_equal(whole_level(slide), pixels)
+    assert (slide.read_tile(0, 4, 3)[8:] == 255).all()
+    slide.close()
+
+
+def test_a_coding_that_nobody_reads_is_named(tmp_path: Path) -> None:
+    path = save(tmp_path / "s.dcm", header(picture(), 20), [b"frame!"] * 20, coding=PLACEHOLDER_SYNTAX)
+    with pytest.raises(NotASlideError, match="MPEG2"):
+        open_slide(path)
 
 
 @needs_data
@@ -338,6 +375,28 @@ def test_a_file_reads_its_own_series_beside_others(tmp_path: Path) -> None:
     write_slide(tmp_path / "b.dcm", picture(160, 90), SeriesInstanceUID="1.2.3.4.9999")
     slide = open_slide(tmp_path / "b.dcm")
     assert (slide.info.levels[0].width, slide.info.levels[0].height) == (160, 90)
+    slide.close()
+
+
+def test_a_dicomdir_and_other_objects_beside_a_slide_are_passed_over(tmp_path: Path) -> None:
+    pixels = picture()
+    write_slide(tmp_path / "s.dcm", pixels)
+    write_slide(tmp_path / "report.dcm", pixels, SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1", SeriesInstanceUID="1.2.3")
+    directory = Dataset()
+    directory.FileSetID = "CASE"
+    directory.file_meta = FileMetaDataset()
+    directory.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    directory.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    directory.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5"
+    directory.save_as(tmp_path / "DICOMDIR", enforce_file_format=True)
+    assert difference(pixels_of(tmp_path), pixels) < 2
+
+
+def test_a_folder_given_as_a_dot_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_slide(tmp_path / "case 7/s.dcm", picture())
+    monkeypatch.chdir(tmp_path / "case 7")
+    slide = open_slide(Path("."))
+    assert slide.info.name == "case 7"
     slide.close()
 
 

@@ -35,13 +35,22 @@ def test_chequers_stay_sharp_to_the_far_corner() -> None:
     assert np.array_equal(overview.image, chequers(400, 300, 1))
 
 
-def test_the_coarsest_level_that_is_fine_enough_is_read() -> None:
+def test_the_coarsest_level_that_is_fine_enough_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SMALL_SLIDE", 0)
     levels = [noise(4096 // k, 2048 // k) for k in (1, 4, 16, 64)]
     slide = PaintedSlide(levels, mpp=(0.25, 0.25))
     overview = read_overview(slide)
     assert {level for level, _, _ in slide.reads} == {2}
     assert overview.scale == 32
     assert np.abs(overview.image - _averaged(levels[2], 2)).max() <= 0.51
+
+
+def test_a_small_slide_is_averaged_from_level_0_however_its_pyramid_was_made() -> None:
+    pixels = noise(2048, 1024)
+    alone = read_overview(PaintedSlide([pixels]))
+    with_pyramid = read_overview(PaintedSlide([pixels, noise(500, 250, seed=1), noise(127, 63, seed=2)]))
+    assert np.array_equal(alone.image, with_pyramid.image)
+    assert alone.scale == with_pyramid.scale
 
 
 def test_each_file_tile_is_decoded_once() -> None:

@@ -108,6 +108,12 @@ def test_a_fold_is_found_and_dense_glands_are_not() -> None:
     assert not folds[150:].any()
 
 
+def test_a_dense_line_beside_glass_is_no_fold() -> None:
+    shapes = [((20, 20, 260, 260), (205, 115, 168)), ((40, 100, 200, 80), GLASS), ((60, 92, 150, 8), (172, 54, 116))]
+    overview = _scene(*shapes)
+    assert not find_folds(overview, find_tissue(overview)).any()
+
+
 def test_tissue_that_is_dense_all_over_has_no_folds() -> None:
     overview = _scene(*[((0, y, 300, 10), TUMOUR) for y in range(0, 300, 20)], ((0, 0, 1, 1), STROMA))
     masks = find_masks(overview)

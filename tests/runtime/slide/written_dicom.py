@@ -73,6 +73,28 @@ def header(pixels: NDArray[np.uint8], frames: int, **tags: object) -> Dataset:
     return data
 
 
+def brightfield() -> dict[str, object]:
+    """The tags that a complete header has beside; wsidicom asks for some."""
+    illumination, path = Dataset(), Dataset()
+    illumination.CodeValue, illumination.CodingSchemeDesignator = "111744", "DCM"
+    illumination.CodeMeaning = "Brightfield illumination"
+    path.OpticalPathIdentifier, path.IlluminationTypeCodeSequence = "1", [illumination]
+    return {
+        "OpticalPathSequence": [path],
+        "NumberOfOpticalPaths": 1,
+        "TotalPixelMatrixFocalPlanes": 1,
+        "FrameOfReferenceUID": "1.2.3.4.77",
+        "ImagedVolumeWidth": 0.147,
+        "ImagedVolumeHeight": 0.1,
+        "ImagedVolumeDepth": 0.001,
+        "FocusMethod": "AUTO",
+        "ExtendedDepthOfField": "NO",
+        "LossyImageCompression": "00",
+        "SpecimenLabelInImage": "NO",
+        "ImageOrientationSlide": [0, -1, 0, -1, 0, 0],
+    }
+
+
 def sparse_positions(places: list[tuple[int, int]]) -> list[Dataset]:
     """Per-frame groups that put frames at (x, y) pixels from 0."""
     groups = []
@@ -84,10 +106,18 @@ def sparse_positions(places: list[tuple[int, int]]) -> list[Dataset]:
     return groups
 
 
-def save(path: Path, data: Dataset, frames: list[bytes], *, table: str = "basic", fragments: int = 1) -> Path:
+def save(
+    path: Path,
+    data: Dataset,
+    frames: list[bytes],
+    *,
+    table: str = "basic",
+    fragments: int = 1,
+    coding: str = JPEGBaseline8Bit,
+) -> Path:
     """Write compressed frames with a basic, an extended, or no offset table."""
     data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    data.file_meta.TransferSyntaxUID = coding
     if table == "extended":
         data.PixelData, data.ExtendedOffsetTable, data.ExtendedOffsetTableLengths = encapsulate_extended(frames)
     else:
