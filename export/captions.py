@@ -16,8 +16,8 @@ from haiku_edge.runtime.notes import metadata_prompt
 TRANSITION = " in terms of protein expression, the most notable deviations from background are observed in:"
 """One of the published transitions; always this one, as the introduction is always the first."""
 
-NAMED_MARKERS = 3
-"""Markers named as enriched and as depleted. The paper names up to five; three leave room for long notes."""
+NAMED_MARKERS = 2
+"""Markers named as enriched and as depleted. The paper names up to five; two leave room for long notes."""
 
 POSITIVE = 40
 """Intensity of 255 above which a pixel counts as covered: well above the background and noise of a channel."""

@@ -71,7 +71,7 @@ class Split:
         return {"train": self.train_side, "atlas": self.atlas_side}.get(name, self.held_out_side)
 
 
-QUICK_SPLIT = Split(train=16, atlas=6, calibration=10, test=5, train_side=2, atlas_side=2, held_out_side=2)
+QUICK_SPLIT = Split(train=10, atlas=4, calibration=10, test=4, train_side=2, atlas_side=2, held_out_side=2)
 """A split that runs in seconds: the road end to end, without quality."""
 
 

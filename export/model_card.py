@@ -57,9 +57,10 @@ def _data(description: Description, split: Split, seed: int) -> str:
     return f"""## Data
 
 All of it is simulated by this project (seed {seed}): tissue in four organs with cells in niches, H&E by Beer-Lambert
-stain optics with variation of stain and scanner, {len(description.atlas.markers)} mIF markers in three panels with noise
-and bleed-through, clinical facts that shift the markers, and survival from a known hazard. {MPP} µm/px, {PATCH} px patches
-that do not overlap; patches with little tissue are left out. Patients were split before anything else:
+stain optics with variation of stain and scanner, {len(description.atlas.markers)} mIF markers in three panels with
+noise and bleed-through, clinical facts that shift the markers, and survival from a known hazard. {MPP} µm/px,
+{PATCH} px patches that do not overlap; patches with little tissue are left out. Patients were split before anything
+else:
 
 | part | patients | region |
 |---|---:|---:|
@@ -82,10 +83,10 @@ def _towers(towers: Towers, recipe: Recipe) -> str:
 They share a space of {config.dimension} dimensions and were trained together from random weights with the tri-modal
 contrastive loss (mean of three symmetric InfoNCE pairs, τ = {TEMPERATURE}): {recipe.steps} batches of {recipe.patients}
 patients with {recipe.patches} patches each, AdamW with a peak rate of {recipe.rate:g}, stain and orientation augmented,
-panels and clinical facts thinned at random. Patches of the same patient are negatives between H&E and mIF, and take no
-part in the pairs with text. The H&E tower is a residual convolutional network on tiles resized to {config.he.side} px;
-the mIF tower is VirTues-style ({len(config.mif.blocks)} blocks within and across channels); the text tower is a
-{config.text.layers}-layer transformer over word pieces.
+panels and clinical facts thinned at random. Patches of the same patient are negatives between H&E and mIF; one of them
+takes part in the pairs with text. The H&E tower is a residual convolutional network on tiles resized to
+{config.he.side} px; the mIF tower is VirTues-style ({len(config.mif.blocks)} blocks within and across channels); the
+text tower is a {config.text.layers}-layer transformer over word pieces.
 """
 
 

@@ -69,17 +69,19 @@ def score_markers(
         text_weight: Weight of the notes in the fused query.
         neighbours: Neighbours that vote.
     """
-    inferred = [
+    fused, alone, blind = (
         infer_expression(atlas, retrieve(atlas, he, text, text_weight=weight, neighbours=neighbours)).value
         for weight in (text_weight, 0.0, 1.0)
-    ]
+    )
     return tuple(
         MarkerScore(
-            marker,
-            int(np.isfinite(measured[:, m]).sum()),
-            *(pearson(values[:, m], measured[:, m]) for values in inferred),
-            pearson(expected[:, m], measured[:, m]),
-            _within(inferred[0][:, m], measured[:, m], patients),
+            marker=marker,
+            patches=int(np.isfinite(measured[:, m]).sum()),
+            with_notes=pearson(fused[:, m], measured[:, m]),
+            without_notes=pearson(alone[:, m], measured[:, m]),
+            notes_only=pearson(blind[:, m], measured[:, m]),
+            ceiling=pearson(expected[:, m], measured[:, m]),
+            within=_within(fused[:, m], measured[:, m], patients),
         )
         for m, marker in enumerate(atlas.markers)
     )

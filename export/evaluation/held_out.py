@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class Engines:
 
 def embed_part(engines: Engines, sections: Iterable[tuple[Patient, Section]]) -> EmbeddedPart:
     """Embed all patches of some patients."""
-    rows: list[tuple[NDArray[np.str_] | NDArray[np.float32], ...]] = []
+    rows: list[tuple[NDArray[Any], ...]] = []
     for patient, section in sections:
         count = len(section.he)
         text = embed_prompt(engines, metadata_prompt(tuple(patient.facts.items())))
@@ -68,7 +69,7 @@ def embed_part(engines: Engines, sections: Iterable[tuple[Patient, Section]]) ->
                 section.expected,
             )
         )
-    return EmbeddedPart(*(np.concatenate(column) for column in zip(*rows, strict=True)))  # type: ignore[arg-type]
+    return EmbeddedPart(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
 
 def panel_rows(panel: Iterable[str]) -> NDArray[np.int64]:

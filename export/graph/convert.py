@@ -73,7 +73,7 @@ def _export(tower: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any])
     assert program is not None
     model = strip(program.model_proto)
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def strip(model: Any) -> Any:

@@ -39,10 +39,10 @@ class MifConfig:
 
     patch: int = 256
     pool: int = 4
-    token: int = 8
+    token: int = 16
     markers: int = 1
-    width: int = 64
-    hidden: int = 128
+    width: int = 96
+    hidden: int = 192
     heads: int = 4
     blocks: str = "hvhv"
 

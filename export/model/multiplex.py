@@ -37,7 +37,7 @@ def smoothing_matrix(side: int, pool: int) -> NDArray[np.float32]:
         source = np.abs(np.arange(side) + shift)
         source = np.where(source >= side, 2 * side - 2 - source, source)
         np.add.at(blur, (np.arange(side), source), weight)
-    return blur.reshape(side // pool, pool, side).mean(axis=1).astype(np.float32)
+    return np.asarray(blur.reshape(side // pool, pool, side).mean(axis=1), dtype=np.float32)
 
 
 class Standardise(nn.Module):

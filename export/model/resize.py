@@ -36,7 +36,7 @@ def bicubic_matrix(source: int, target: int) -> NDArray[np.float32]:
     widen = max(factor, 1.0)
     centres = (np.arange(target) + 0.5) * factor
     weights = _cubic((np.arange(source)[None, :] + 0.5 - centres[:, None]) / widen)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 class Resize(nn.Module):

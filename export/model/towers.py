@@ -94,5 +94,5 @@ def read_towers(directory: Path) -> Towers:
 
 def _config(values: dict[str, Any]) -> TowersConfig:
     """Rebuild the sizes from JSON, where tuples are lists."""
-    he = {key: tuple(value) if isinstance(value, list) else value for key, value in values["he"].items()}
+    he: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values["he"].items()}
     return TowersConfig(values["dimension"], HeConfig(**he), MifConfig(**values["mif"]), TextConfig(**values["text"]))

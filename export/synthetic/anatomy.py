@@ -223,9 +223,9 @@ def _openings(
     columns = np.clip(np.arange(left - 1, left + width // GRID + 1), 0, tissue.niche.shape[1] - 1)
     take = np.ix_(rows, columns)
 
-    def enlarge(grid: NDArray[np.float32], interpolation: int = cv2.INTER_LINEAR) -> Floats:
+    def enlarge(grid: Floats) -> Floats:
         size = (grid.shape[1] * GRID, grid.shape[0] * GRID)
-        fine = cv2.resize(grid, size, interpolation=interpolation)
+        fine = cv2.resize(grid, size, interpolation=cv2.INTER_LINEAR)
         return np.asarray(fine[GRID : GRID + height, GRID : GRID + width], dtype=np.float32)
 
     openness = enlarge(tissue.openness[take])

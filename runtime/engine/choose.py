@@ -78,7 +78,8 @@ def _named(reports: tuple[DeviceReport, ...], device: str) -> DeviceReport:
     report = next(r for r in reports if r.kind == device)
     if not report.usable:
         raise DeviceUnavailableError(
-            f"--device {device} can't be used: {report.reason}. Use --device auto to run on the best device that is there."
+            f"--device {device} can't be used: {report.reason}. Use --device auto to run on the best device that is "
+            "there."
         )
     return report
 

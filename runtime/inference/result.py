@@ -173,7 +173,11 @@ def _warnings(
         warnings.append(f"Only {100 * share:.0f} % of the tissue resembles anything in the atlas; the rest abstains.")
     if embedded.unreadable:
         warnings.append(f"{len(embedded.unreadable)} tiles could not be read and were left out.")
-    warnings += [f"{text[0].upper()}{text[1:]}." for text in (*slide.warnings, *notes.section.warnings)]
+    warnings += [_sentence(text) for text in (*slide.warnings, *model.atlas.warnings, *notes.section.warnings)]
     if notes.section.dropped:
         warnings.append(f"Left out of the notes as identifiers: {', '.join(notes.section.dropped)}.")
     return warnings
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:].removesuffix('.')}."

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..slide import Overview, Slide, Stain, TilePlan, check_stain, find_masks, plan_tiles, read_overview
+from ..errors import NoTissueError
+from ..slide import Masks, Overview, Slide, Stain, TilePlan, check_stain, find_masks, plan_tiles, read_overview
 from ..slide.overview import OVERVIEW_MPP
 
 PICTURE_PIXELS = 1200
@@ -40,8 +41,24 @@ def survey_slide(slide: Slide, *, size: int, mpp: float) -> Survey:
     """
     overview = read_overview(slide)
     masks = find_masks(overview)
-    plan = plan_tiles(slide.info, overview, masks, size=size, mpp=mpp)
-    return Survey(_take_picture(slide, overview), check_stain(overview, masks.tissue), plan)
+    stain = check_stain(overview, masks.tissue)
+    try:
+        plan = plan_tiles(slide.info, overview, _with_lost_places(masks, overview), size=size, mpp=mpp)
+    except NoTissueError as error:
+        if stain.looks_like in ("H&E", "unknown"):
+            raise
+        raise NoTissueError(f"{error} It does not look like H&E but like {stain.looks_like}: {stain.reason}.") from None
+    return Survey(_take_picture(slide, overview), stain, plan)
+
+
+def _with_lost_places(masks: Masks, overview: Overview) -> Masks:
+    """The masks with what could not be read as tissue: its tiles are then planned, and listed as unreadable."""
+    if not overview.lost:
+        return masks
+    tissue = masks.tissue.copy()
+    for left, upper, right, lower in overview.lost:
+        tissue[upper:lower, left:right] = True
+    return replace(masks, tissue=tissue)
 
 
 def _take_picture(slide: Slide, overview: Overview) -> Overview:

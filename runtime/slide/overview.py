@@ -35,12 +35,14 @@ class Overview:
         scale: Level-0 pixels per pixel of the overview: pixel (i, j) covers level-0 columns j·scale to (j+1)·scale.
         unreadable: Number of file tiles that could not be read.
         mpp: Micrometres per pixel of the overview, the mean of both directions.
+        lost: Where those file tiles lie: boxes (left, upper, right, lower) in pixels of the overview.
     """
 
     image: NDArray[np.uint8]
     scale: float
     unreadable: int
     mpp: float = OVERVIEW_MPP
+    lost: tuple[tuple[int, int, int, int], ...] = ()
 
 
 def read_overview(slide: Slide, mpp: float = OVERVIEW_MPP) -> Overview:
@@ -64,16 +66,17 @@ def read_overview(slide: Slide, mpp: float = OVERVIEW_MPP) -> Overview:
     geometry = slide.info.levels[level]
     factor = max(1, round(mpp / (resolution * geometry.downsample)))
     image = np.full((-(-geometry.height // factor), -(-geometry.width // factor), 3), 255, np.uint8)
-    unreadable = 0
+    lost: list[tuple[int, int, int, int]] = []
     carry = np.zeros((1, image.shape[1], 3), np.float32)
     for row in range(geometry.rows):
         first, band = _open_band(geometry, factor, row, carry)
-        unreadable += sum(_darken(band, slide, level, factor, column, row) for column in range(geometry.columns))
+        dark = [_darken(band, slide, level, factor, column, row) for column in range(geometry.columns)]
+        lost += [_box(geometry, factor, column, row) for column, read in enumerate(dark) if not read]
         rows = image[first : first + len(band)]
         rows[:] = np.rint(255 - band[: len(rows)])
         carry = band[-1:]
     scale = factor * geometry.downsample
-    return Overview(image, scale, unreadable, resolution * scale)
+    return Overview(image, scale, len(lost), resolution * scale, tuple(lost))
 
 
 def _choose_level(slide: Slide, mpp: float) -> int:
@@ -101,11 +104,11 @@ def _open_band(level: Level, factor: int, row: int, carry: NDArray[np.float32]) 
 
 
 def _darken(band: NDArray[np.float32], slide: Slide, level: int, factor: int, column: int, row: int) -> bool:
-    """Add one file tile to the accumulator; returns whether it was unreadable (then nothing is added: white)."""
+    """Add one file tile to the accumulator; returns whether it could be read (if not, it stays white)."""
     try:
         tile = slide.read_tile(level, column, row)
     except UnreadableTileError:
-        return True
+        return False
     geometry = slide.info.levels[level]
     left, upper = column * geometry.tile_width, row * geometry.tile_height
     inside = tile[: geometry.height - upper, : geometry.width - left]
@@ -116,7 +119,14 @@ def _darken(band: NDArray[np.float32], slide: Slide, level: int, factor: int, co
     aligned[before[0] :, before[1] :][: darkness.shape[0], : darkness.shape[1]] = darkness
     small = cv2.resize(aligned, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
     band[: small.shape[0], left // factor : left // factor + small.shape[1]] += small
-    return False
+    return True
+
+
+def _box(level: Level, factor: int, column: int, row: int) -> tuple[int, int, int, int]:
+    """The overview pixels that a file tile touches."""
+    left, upper = column * level.tile_width, row * level.tile_height
+    right, lower = min(left + level.tile_width, level.width), min(upper + level.tile_height, level.height)
+    return left // factor, upper // factor, -(-right // factor), -(-lower // factor)
 
 
 def _whole(length: int, factor: int) -> int:

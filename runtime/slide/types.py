@@ -1,7 +1,7 @@
 """The value types of a slide, and the protocol that every reader keeps.
 
-A slide is a pyramid of levels, each cut by its file into tiles of one size. Readers give whole file tiles; everything else
-(regions, overviews, the tiles that a tower takes) is put together from them, so that each is decoded once.
+A slide is a pyramid of levels, each cut by its file into tiles of one size. Readers give whole file tiles; everything
+else (regions, overviews, the tiles that a tower takes) is put together from them, so that each is decoded once.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class Slide(Protocol):
         """Decode one of the file's own tiles.
 
         Returns:
-            (tile_height, tile_width, 3) uint8 RGB, always of full size: pixels beyond the level's edge, and tiles that a
-            sparse file leaves out, are white (255).
+            (tile_height, tile_width, 3) uint8 RGB, always of full size: pixels beyond the level's edge, and tiles that
+            a sparse file leaves out, are white (255).
 
         Raises:
             UnreadableTileError: The tile is corrupt.
