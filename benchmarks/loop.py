@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import openslide
 import torch
+
 from haiku_edge.export.model import HeTower, read_towers
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from haiku_edge.runtime.errors import DiskFullError, OutputNotWritableError
 from haiku_edge.runtime.atomic import atomic_open, atomic_write
+from haiku_edge.runtime.errors import DiskFullError, OutputNotWritableError
 
 
 @contextmanager
