@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from haiku_edge.runtime.offline import refuse_sockets
+
 from .errors import reported
 
 NOTICE = "For research use only. Not for use in diagnostic procedures."
@@ -158,4 +160,5 @@ def info(
 
 def main() -> None:
     """Run the command line."""
+    refuse_sockets()
     app()

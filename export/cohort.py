@@ -44,11 +44,11 @@ class Split:
     """
 
     train: int = 240
-    atlas: int = 60
+    atlas: int = 104
     calibration: int = 60
     test: int = 40
     train_side: int = 3
-    atlas_side: int = 4
+    atlas_side: int = 3
     held_out_side: int = 3
 
     @property

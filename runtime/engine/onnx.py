@@ -15,6 +15,9 @@ OUTPUT = "vector"
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(int64)": "int64", "tensor(float)": "float32"}
 _ERRORS_ONLY = 3
 
+# Telemetry is off by `runtime.offline` unless somebody imported ONNX Runtime before us: then this still silences it.
+ort.disable_telemetry_events()
+
 
 class OnnxEngine:
     """Runs one canonical ONNX graph on the CPU.

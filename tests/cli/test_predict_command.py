@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from haiku_edge.runtime.inference import PredictOptions, open_model, predict
-from tests.cli.conftest import Run
+from tests.conftest import Run
 
 OUTPUTS = ("result.json", "report.html", "tiles.parquet", "tiles.geojson.gz")
 
