@@ -134,12 +134,12 @@ def _truth(part: Patches, x: int, y: int) -> dict[str, NDArray[np.generic]]:
 def _add_artefacts(rng: np.random.Generator, image: NDArray[np.uint8], outline: NDArray[np.bool_]) -> dict[str, Mask]:
     """Draws a fold, an area out of focus and a pen stroke into the image; returns where, as (h, w) float32 masks."""
     height, width = image.shape[:2]
-    fold = _stroke(rng, height, width, (0.60, 0.35), (0.68, 0.62), 22)
+    fold = _stroke(rng, height, width, (0.58, 0.25), (0.70, 0.70), 26)
     fold *= cv2.resize(outline.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     blur = np.zeros((height, width), np.float32)
     cv2.circle(blur, (round(0.33 * width), round(0.62 * height)), round(0.085 * width), 1.0, -1)
     blur = cv2.GaussianBlur(blur, (0, 0), 18)
-    pen = _stroke(rng, height, width, (0.03, 0.74), (0.31, 0.86), 38)
+    pen = _stroke(rng, height, width, (0.03, 0.74), (0.31, 0.86), 60)
     for top in range(0, height, WINDOW_PX):
         rows = slice(max(top - 32, 0), min(top + WINDOW_PX + 32, height))
         inner = slice(top - rows.start, top - rows.start + WINDOW_PX)

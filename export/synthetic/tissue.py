@@ -212,10 +212,11 @@ def lattice(
     pitch = spacing * np.sqrt(3) / 2
     down, across = int(rows / pitch) + 2, int(columns / spacing) + 2
     j, i = np.mgrid[0:down, 0:across]
-    x = (i + 0.5 * (j % 2)) * spacing + scatter * spacing * rng.standard_normal(j.shape)
-    y = j * pitch + scatter * spacing * rng.standard_normal(j.shape)
+    # Rounded to float32 first: a point just inside the edge must not be rounded onto it after the test.
+    x = ((i + 0.5 * (j % 2)) * spacing + scatter * spacing * rng.standard_normal(j.shape)).astype(np.float32)
+    y = (j * pitch + scatter * spacing * rng.standard_normal(j.shape)).astype(np.float32)
     inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
-    return x[inside].astype(np.float32), y[inside].astype(np.float32)
+    return x[inside], y[inside]
 
 
 def _place(
