@@ -1,1 +1,1 @@
-"""."""
+"""What makes bundles: the simulator, towers and their training, graphs, atlas and evaluation."""

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from haiku_edge.runtime.atomic import output_error, sync_directory
 from haiku_edge.runtime.bundle import (
     DIGEST_NAME,
     MANIFEST_NAME,
@@ -20,7 +21,6 @@ from haiku_edge.runtime.bundle import (
     parse_manifest,
 )
 from haiku_edge.runtime.errors import OutputExistsError
-from haiku_edge.runtime.atomic import output_error, sync_directory
 
 
 def write_bundle(directory: Path, description: Description, contents: Mapping[str, bytes]) -> Manifest:

@@ -16,9 +16,10 @@ from haiku_edge.runtime.notes import Tokenizer, metadata_prompt
 from .atlas import BuiltAtlas, Provenance, build_atlas
 from .cohort import PATCH, Part
 from .evaluation.held_out import EmbeddedPart, panel_rows
-from .graph import TowerGraphs, check_parity
+from .graph import check_parity
 from .model import Towers
 from .synthetic import MARKERS, MPP
+from .tower_graphs import TowerGraphs
 from .training.fit import encode_batch
 
 GOLDEN_TILES = 8

@@ -36,10 +36,11 @@ from .cohort import QUICK_SPLIT, Part, Split, simulate_part, simulator_probe
 from .evaluation import Evaluation, evaluation_metrics, render_evaluation
 from .evaluation.evaluate import open_graph_engines, score_part
 from .evaluation.held_out import EmbeddedPart, embed_part
-from .graph import TowerGraphs, export_towers
+from .graph import export_towers
 from .model import MifConfig, TextConfig, Towers, TowersConfig, save_towers
 from .model_card import write_model_card
 from .synthetic import MARKERS, MPP
+from .tower_graphs import TowerGraphs
 from .training import Progress, Recipe, TrainingSet, prepare_training, train_tokenizer, train_towers
 
 STATEMENT = (

@@ -1,36 +1,36 @@
 """Every way in which haiku-edge refuses, as a tree with one exit code a class.
 
-    HaikuEdgeError                        1
-    ├── UsageError                        2
-    ├── SlideError                       10
-    │   ├── NotASlideError               11   no reader takes the file for a slide
-    │   ├── CorruptSlideError            12   a slide, but cut short or damaged
-    │   ├── MissingResolutionError       13   no micrometres per pixel
-    │   ├── ImplausibleResolutionError   14   micrometres per pixel that no scanner gives
-    │   ├── ResolutionTooCoarseError     15   coarser than the tower can use
-    │   ├── NoTissueError                16   no tile is left after the filters
-    │   ├── AmbiguousSlideError          17   more than one DICOM series
-    │   ├── NoVolumeImageError           18   DICOM without a tissue image (only a label or overview)
-    │   └── IncompleteSlideError         19   an instance or part of the DICOM series is missing
-    ├── NotesError                       20
-    │   ├── UnreadableNotesError         21   not JSON, or not text
-    │   ├── NotesShapeError              22   JSON, but not a flat object of facts
-    │   ├── EmptyNotesError              23   no clinical fact in it
-    │   └── OverlongNotesError           24   larger than any clinical note
-    ├── BundleError                      30
-    │   ├── BundleNotFoundError          31   no bundle in that place
-    │   ├── BundleSchemaError            32   a manifest of another version, or malformed
-    │   ├── BundleAlteredError           33   a file is missing, extra or changed
-    │   ├── BundleLinkError              34   a link, or a path that leaves the bundle
-    │   └── BundleContentError           35   verified, yet its parts do not fit each other
-    ├── DeviceError                      40
-    │   ├── DeviceUnavailableError       41   the asked-for device is not there
-    │   └── EngineError                  42   the engine failed while it ran
-    ├── OutputError                      50
-    │   ├── OutputNotWritableError       51   the folder cannot be written
-    │   ├── OutputExistsError            52   a finished result is there already
-    │   └── DiskFullError                53   the disk is full
-    └── NativeCrashError                 60   a native library ended the process
+HaikuEdgeError                        1
+├── UsageError                        2
+├── SlideError                       10
+│   ├── NotASlideError               11   no reader takes the file for a slide
+│   ├── CorruptSlideError            12   a slide, but cut short or damaged
+│   ├── MissingResolutionError       13   no micrometres per pixel
+│   ├── ImplausibleResolutionError   14   micrometres per pixel that no scanner gives
+│   ├── ResolutionTooCoarseError     15   coarser than the tower can use
+│   ├── NoTissueError                16   no tile is left after the filters
+│   ├── AmbiguousSlideError          17   more than one DICOM series
+│   ├── NoVolumeImageError           18   DICOM without a tissue image (only a label or overview)
+│   └── IncompleteSlideError         19   an instance or part of the DICOM series is missing
+├── NotesError                       20
+│   ├── UnreadableNotesError         21   not JSON, or not text
+│   ├── NotesShapeError              22   JSON, but not a flat object of facts
+│   ├── EmptyNotesError              23   no clinical fact in it
+│   └── OverlongNotesError           24   larger than any clinical note
+├── BundleError                      30
+│   ├── BundleNotFoundError          31   no bundle in that place
+│   ├── BundleSchemaError            32   a manifest of another version, or malformed
+│   ├── BundleAlteredError           33   a file is missing, extra or changed
+│   ├── BundleLinkError              34   a link, or a path that leaves the bundle
+│   └── BundleContentError           35   verified, yet its parts do not fit each other
+├── DeviceError                      40
+│   ├── DeviceUnavailableError       41   the asked-for device is not there
+│   └── EngineError                  42   the engine failed while it ran
+├── OutputError                      50
+│   ├── OutputNotWritableError       51   the folder cannot be written
+│   ├── OutputExistsError            52   a finished result is there already
+│   └── DiskFullError                53   the disk is full
+└── NativeCrashError                 60   a native library ended the process
 """
 
 from __future__ import annotations

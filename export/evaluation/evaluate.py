@@ -17,7 +17,7 @@ from haiku_edge.runtime.errors import BundleContentError
 from haiku_edge.runtime.notes import Tokenizer
 
 from ..cohort import PROBE_TOLERANCE, Part, Split, simulate_part, simulator_probe
-from ..graph.files import TowerGraphs
+from ..tower_graphs import TowerGraphs
 from .biomarkers import MarkerScore, score_markers
 from .coverage import CoverageScore, score_coverage
 from .held_out import EmbeddedPart, Engines, embed_part

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from .compare import GraphMismatchError, check_parity, compare_with_torch
 from .convert import OPSET, export_he, export_mif, export_text, export_towers
-from .files import TowerGraphs
 
 __all__ = [
     "OPSET",
     "GraphMismatchError",
-    "TowerGraphs",
     "check_parity",
     "compare_with_torch",
     "export_he",

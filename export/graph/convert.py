@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model import HeTower, MifTower, TextTower, Towers
-from .files import TowerGraphs
+from ..tower_graphs import TowerGraphs
 
 OPSET = 20
 """The newest opset that every engine builds in fp32 and fp16 (opset 23's Attention does not build everywhere)."""

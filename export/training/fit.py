@@ -192,7 +192,8 @@ def _deterministic(threads: int) -> Iterator[None]:
     before, were = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # every tensor is written before it is read
+    # Every tensor is written before it is read; torch does not declare this setting to type checkers.
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     try:
         yield
     finally:

@@ -97,4 +97,5 @@ def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     shifted = np.where(np.isfinite(scores), scores - np.where(np.isfinite(best), best, 0), -np.inf)
     weights = np.exp(shifted.astype(np.float64))
     total = weights.sum(axis=1, keepdims=True)
-    return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0).astype(np.float32)
+    shares = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+    return np.asarray(shares, dtype=np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,7 @@ def _compare_index(model: Model) -> Check:
     return Check("atlas index", overlap >= LEAST_OVERLAP, detail)
 
 
-def _read_golden(model: Model) -> dict[str, NDArray[np.generic]]:
+def _read_golden(model: Model) -> dict[str, NDArray[Any]]:
     data = model.bundle.read(model.bundle.manifest.golden.file)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,10 @@ from numpy.typing import NDArray
 from .overview import Overview
 from .tissue import is_dark, measure_glass, optical_density
 
-H_AND_E = "H&E"
-IHC = "IHC"
-FLUORESCENCE = "fluorescence"
-UNKNOWN = "unknown"
+H_AND_E: Final = "H&E"
+IHC: Final = "IHC"
+FLUORESCENCE: Final = "fluorescence"
+UNKNOWN: Final = "unknown"
 
 STAINED = 0.1
 """Optical density from which a pixel's colour says something about its stain."""
@@ -38,11 +39,11 @@ class Stain:
     """What a slide is stained with, as far as its colours tell.
 
     Attributes:
-        looks_like: 'H&E', 'IHC', 'fluorescence' or 'unknown'.
+        looks_like: What the colours are like; 'unknown' where they tell nothing.
         reason: One sentence with the measurement behind it.
     """
 
-    looks_like: str
+    looks_like: Literal["H&E", "IHC", "fluorescence", "unknown"]
     reason: str
 
 

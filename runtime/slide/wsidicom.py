@@ -84,5 +84,5 @@ def open_wsidicom(info: SlideInfo, coding: str, resources: ExitStack) -> WsiDico
 def _unreadable(info: SlideInfo, coding: str) -> NotASlideError:
     return NotASlideError(
         f"{info.name} is a DICOM slide whose coding ({coding}), or whose header, no reader here understands. "
-        "Export it as JPEG or JPEG 2000."
+        "Export it as JPEG or JPEG 2000; HTJ2K and JPEG XL need the extra haiku-edge[codecs]."
     )

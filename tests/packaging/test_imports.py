@@ -135,9 +135,11 @@ def test_nothing_in_the_run_time_can_open_a_connection() -> None:
         "huggingface_hub",
         "asyncio",
     }
+    # The guard that refuses sockets has to name them.
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in _modules("runtime")
+        if path.name != "offline.py"
         for level, name in _imported(path)
         if not level and any(name == client or name.startswith(f"{client}.") for client in clients)
     ]
