@@ -94,7 +94,7 @@ def read_cases(bundle: Bundle, atlas: Atlas) -> CalibrationCases:
         )
     except (pa.ArrowException, KeyError, ValueError) as error:
         raise BundleContentError(f"The bundle's calibration table can't be read: {error}") from error
-    _check(cases, atlas)
+    check_cases(cases, atlas)
     return cases
 
 
@@ -154,7 +154,12 @@ def _float32(values: list[float]) -> NDArray[np.float32]:
     return np.asarray(values, dtype=np.float32)
 
 
-def _check(cases: CalibrationCases, atlas: Atlas) -> None:
+def check_cases(cases: CalibrationCases, atlas: Atlas) -> None:
+    """See that the cases fit the atlas, and that no patient is in both.
+
+    Raises:
+        BundleContentError: They don't.
+    """
     dimension = atlas.vectors.shape[1]
     if cases.he.shape[1] != dimension or cases.text.shape[1] != dimension or cases.z.shape[1] != len(atlas.markers):
         raise BundleContentError("The bundle's calibration table does not have the shape of its atlas.")
