@@ -117,7 +117,7 @@ size: ## Measure the lean installation in a fresh environment
 	$(PORTABLE) build/size/bin/pip install --quiet .; \
 	after=$$(du -sm build/size/lib | cut -f1); \
 	echo "lean installation: $$after MB in site-packages, of which $$before MB are pip's own; $$(du -sm build/size | cut -f1) MB in all"; \
-	du -sm build/size/lib/python*/site-packages/* | sort -rn | head -8
+	du -sm build/size/lib/python*/site-packages/* | sort -rn | sed -n 1,8p
 	@rm -rf build/size
 
 .PHONY: clean

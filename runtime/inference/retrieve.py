@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..atlas import Atlas
+from ..errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,24 @@ def retrieve(
 
 
 def patients_allowed(atlas: Atlas, excluded: tuple[str, ...]) -> NDArray[np.bool_] | None:
-    """(patches,) mask without the excluded patients' patches, or None where nobody is excluded."""
+    """(patches,) mask without the excluded patients' patches, or None where nobody is excluded.
+
+    Raises:
+        UsageError: A patient is not in the atlas (a misspelt one would stay evidence unnoticed), or nobody is left.
+    """
     if not excluded:
         return None
-    return ~np.isin(np.asarray(atlas.patients), np.asarray(excluded))
+    known = sorted(set(map(str, atlas.patients)))
+    unknown = sum(name not in known for name in excluded)
+    if unknown:
+        raise UsageError(
+            f"{unknown} of the patients named by --exclude-patient are not in the atlas, whose {len(known)} patients "
+            f"are called {known[0]} to {known[-1]}."
+        )
+    allowed: NDArray[np.bool_] = ~np.isin(atlas.patients, np.asarray(excluded))
+    if not allowed.any():
+        raise UsageError("--exclude-patient leaves no patient in the atlas, so there is no evidence to search.")
+    return allowed
 
 
 def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from haiku_edge.runtime.errors import UsageError
 from haiku_edge.runtime.inference import fuse, infer_expression, patients_allowed, retrieve
 from tests.runtime.inference.small_atlas import small_atlas, unit
 
@@ -91,3 +92,11 @@ def test_the_order_of_tiles_does_not_change_their_values() -> None:
     straight = infer_expression(atlas, retrieve(atlas, he, text, text_weight=0.2, neighbours=5)).value
     shuffled = infer_expression(atlas, retrieve(atlas, he[order], text, text_weight=0.2, neighbours=5)).value
     assert np.array_equal(straight[order], shuffled, equal_nan=True)
+
+
+def test_a_misspelt_patient_and_an_empty_atlas_are_refused() -> None:
+    atlas, _, _ = _case(6)
+    with pytest.raises(UsageError, match="not in the atlas"):
+        patients_allowed(atlas, ("P0",))
+    with pytest.raises(UsageError, match="no patient"):
+        patients_allowed(atlas, tuple(f"p{i}" for i in range(7)))
