@@ -54,7 +54,9 @@ def _root(
 
 @app.command()
 def predict(
-    slide: Annotated[Path, typer.Argument(help="A slide: SVS or other file, DICOM file, folder or zip.")],
+    slide: Annotated[
+        Path, typer.Argument(readable=False, help="A slide: SVS or other file, DICOM file, folder or zip.")
+    ],
     clinical: Annotated[
         Path | None, typer.Option("--clinical", help="notes.json with the clinical facts.", show_default=False)
     ] = None,
@@ -62,6 +64,10 @@ def predict(
     out: Annotated[
         Path, typer.Option("--out", help="Folder for the results; one folder a slide is made in it.")
     ] = Path("results"),
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Name that outputs bear, not the file's own.", show_default=False),
+    ] = None,
     device: DeviceOption = "auto",
     mpp: Annotated[
         float | None, typer.Option("--mpp", help="Micrometres per pixel, if the slide doesn't say.", show_default=False)
@@ -91,7 +97,16 @@ def predict(
         from .predict import run
 
         options = PredictOptions(
-            bundle, out, device, mpp, text_weight, neighbours, tuple(exclude_patient or ()), force, threads
+            bundle=bundle,
+            out=out,
+            name=name,
+            device=device,
+            mpp=mpp,
+            text_weight=text_weight,
+            neighbours=neighbours,
+            exclude_patients=tuple(exclude_patient or ()),
+            force=force,
+            threads=threads,
         )
         run(slide, clinical, options, as_json=json)
 
@@ -99,7 +114,7 @@ def predict(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the slide, its notes and the results.")] = Path("demo"),
-    seed: Annotated[int, typer.Option("--seed", help="Another seed simulates another slide.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed simulates another slide.")] = 1,
     only_slide: Annotated[
         bool, typer.Option("--only-slide", help="Write slide and notes, and predict nothing.")
     ] = False,

@@ -11,6 +11,7 @@ from rich.table import Table
 from haiku_edge.export.evaluation.demonstration import MarkerAgreement, compare_with_truth
 from haiku_edge.export.synthetic import Demo, write_demo
 from haiku_edge.runtime.atlas import open_atlas
+from haiku_edge.runtime.atomic import make_directory
 from haiku_edge.runtime.bundle import open_bundle
 from haiku_edge.runtime.inference import PredictOptions
 
@@ -20,6 +21,7 @@ from . import predict
 def run(out: Path, seed: int, *, only_slide: bool) -> None:
     """Write the demonstration slide, predict on it, and compare with what was painted."""
     terminal = Console(stderr=True)
+    make_directory(out)
     with terminal.status("Simulating a section"):
         demo = write_demo(out, seed)
     for path in (demo.slide, demo.notes, demo.truth):

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import typer
 
-from haiku_edge.runtime.errors import HaikuEdgeError
+from haiku_edge.runtime.errors import HaikuEdgeError, StoppedError
 
-INTERRUPTED = 130
 UNEXPECTED = 70
 
 
@@ -23,8 +22,7 @@ def reported(debug: bool) -> Iterator[None]:
         _show(error, str(error), debug)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        typer.echo("Stopped. Finished tiles are kept: the same command goes on from there.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(StoppedError.exit_code) from None
     except (typer.Exit, typer.Abort):
         raise
     except BrokenPipeError:

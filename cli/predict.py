@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from haiku_edge.runtime.inference import Prediction, PredictOptions, predict
+from haiku_edge.runtime.report.document import result_json
 from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY, Biomarker, Result
 
 from .progress import TerminalProgress
@@ -23,7 +24,7 @@ def run(slide: Path, notes: Path | None, options: PredictOptions, *, as_json: bo
     finally:
         progress.finish()
     if as_json:
-        typer.echo(prediction.result.model_dump_json(indent=2))
+        typer.echo(result_json(prediction.result).decode(), nl=False)
     else:
         show(prediction.result, Console())
     terminal.print(f"Report: {prediction.folder / 'report.html'}", highlight=False, soft_wrap=True, markup=False)
@@ -38,7 +39,7 @@ def show(result: Result, console: Console) -> None:
     console.print(
         f"{tiles.predicted} tiles predicted, {tiles.abstained} abstained; of {tiles.grid} on the grid "
         f"{tiles.background} background, {tiles.pen} pen, {tiles.fold} fold, {tiles.blur} blurred, "
-        f"{tiles.unreadable} unreadable. {sum(result.timing[k] for k in ('total',)):.1f} s.",
+        f"{tiles.unreadable} unreadable. {result.timing['total']:.1f} s before writing.",
         highlight=False,
     )
     console.print(_marker_table(result))

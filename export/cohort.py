@@ -43,11 +43,11 @@ class Split:
         held_out_side: Side of a calibration or test region in patches.
     """
 
-    train: int = 240
+    train: int = 600
     atlas: int = 104
     calibration: int = 60
     test: int = 40
-    train_side: int = 3
+    train_side: int = 2
     atlas_side: int = 3
     held_out_side: int = 3
 

@@ -37,7 +37,7 @@ from .evaluation import Evaluation, evaluation_metrics, render_evaluation
 from .evaluation.evaluate import open_graph_engines, score_part
 from .evaluation.held_out import EmbeddedPart, embed_part
 from .graph import export_towers
-from .model import MifConfig, TextConfig, Towers, TowersConfig, save_towers
+from .model import MifConfig, TextConfig, Towers, TowersConfig, read_towers, save_towers
 from .model_card import write_model_card
 from .synthetic import MARKERS, MPP
 from .tower_graphs import TowerGraphs
@@ -76,7 +76,9 @@ QUICK = Plan(QUICK_SPLIT, Recipe(steps=4, patients=8, patches=2))
 Say = Callable[[str], None]
 
 
-def make_bundle(out: Path, seed: int, plan: Plan, work: Path, say: Say = lambda _: None) -> Evaluation:
+def make_bundle(
+    out: Path, seed: int, plan: Plan, work: Path, say: Say = lambda _: None, *, trained: bool = False
+) -> Evaluation:
     """Make the embedded bundle.
 
     Args:
@@ -85,6 +87,7 @@ def make_bundle(out: Path, seed: int, plan: Plan, work: Path, say: Say = lambda 
         plan: How large.
         work: Folder for simulated sections (`cohort`) and the trained towers (`checkpoint`).
         say: Called with one line a stage.
+        trained: Take the towers that an earlier run of the same seed and plan left in `work`, instead of training.
 
     Returns:
         The evaluation on the held-out patients, as it stands in the model card.
@@ -92,8 +95,11 @@ def make_bundle(out: Path, seed: int, plan: Plan, work: Path, say: Say = lambda 
     parts = _simulate(plan.split, seed, work / "cohort", say)
     data = prepare_training(parts["train"].sections(), plan.config.he, plan.config.mif)
     tokenizer_json = train_tokenizer(vocabulary_texts(data))
-    towers = _train(data, tokenizer_json, plan, seed, say)
-    save_towers(towers, work / "checkpoint")
+    if trained:
+        towers = read_towers(work / "checkpoint")
+    else:
+        towers = _train(data, tokenizer_json, plan, seed, say)
+        save_towers(towers, work / "checkpoint")
     graphs = export_towers(towers.for_inference())
     engines = open_graph_engines(graphs, _tokenizer(tokenizer_json, towers.config.text))
     say("exported the towers; embedding atlas, calibration and test patients")
@@ -211,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--work", type=Path, default=Path("build/embedded"), help="folder for sections and checkpoint")
     parser.add_argument("--quick", action="store_true", help="a bundle in less than a minute, without quality")
+    parser.add_argument("--trained", action="store_true", help="take the towers that an earlier run left in --work")
     options = parser.parse_args(arguments)
     began = time.monotonic()
 
@@ -219,7 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write(f"[{minutes:3d}:{seconds:02d}] {line}\n")
         sys.stdout.flush()
 
-    evaluation = make_bundle(options.out, options.seed, QUICK if options.quick else Plan(), options.work, say)
+    plan = QUICK if options.quick else Plan()
+    evaluation = make_bundle(options.out, options.seed, plan, options.work, say, trained=options.trained)
     say(f"wrote {options.out}")
     sys.stdout.write("\n" + render_evaluation(evaluation))
 

@@ -86,13 +86,6 @@ def atomic_write(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what a killed run left beside `path`; never the file itself."""
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        with suppress(OSError):
-            leftover.unlink()
-
-
 def sync_directory(directory: Path) -> None:
     """Flush a folder's entries to the disk, so that a rename outlives a power cut.
 

@@ -30,7 +30,8 @@ HaikuEdgeError                        1
 │   ├── OutputNotWritableError       51   the folder cannot be written
 │   ├── OutputExistsError            52   a finished result is there already
 │   └── DiskFullError                53   the disk is full
-└── NativeCrashError                 60   a native library ended the process
+├── NativeCrashError                 60   a native library ended the process
+└── StoppedError                     130   stopped from the keyboard or by another process
 """
 
 from __future__ import annotations
@@ -228,3 +229,9 @@ class NativeCrashError(HaikuEdgeError):
     """A native library ended the process that read the slide."""
 
     exit_code = 60
+
+
+class StoppedError(HaikuEdgeError):
+    """The run was stopped from the keyboard or by another process."""
+
+    exit_code = 130

@@ -14,10 +14,12 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from .errors import NativeCrashError
+from .errors import NativeCrashError, StoppedError
 
 _MARK = "HAIKU_EDGE_CHILD"
 _PR_SET_PDEATHSIG = 1
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_KEPT = "Finished tiles are kept: the same command goes on from there."
 
 
 def in_child() -> bool:
@@ -40,7 +42,8 @@ def run_in_child(module: str, arguments: Sequence[str], subject: str) -> int:
         The child's exit code.
 
     Raises:
-        NativeCrashError: A signal ended the child.
+        StoppedError: The child was stopped, from the keyboard or by another process.
+        NativeCrashError: Another signal ended the child.
     """
     # -P keeps the working directory, which may hold anything, off the import path.
     command = [sys.executable, "-P", "-m", module, *arguments]
@@ -49,32 +52,23 @@ def run_in_child(module: str, arguments: Sequence[str], subject: str) -> int:
     def pass_on(number: int, frame: FrameType | None) -> None:
         child.send_signal(number)
 
-    previous = signal.signal(signal.SIGTERM, pass_on)
+    previous = {number: signal.signal(number, pass_on) for number in _STOPPING}
     try:
-        status = _wait(child)
+        status = child.wait()
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if -status in _STOPPING or status == StoppedError.exit_code:
+        raise StoppedError(f"The run on {subject} was stopped. {_KEPT}")
     if status < 0:
         raise NativeCrashError(_describe(-status, subject))
     return status
 
 
-def _wait(child: subprocess.Popen[bytes]) -> int:
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            # The terminal sends Ctrl-C to the child as well; it says its own goodbye.
-            continue
-
-
 def _describe(number: int, subject: str) -> str:
-    kept = "Finished tiles are kept: the same command goes on from there."
     if number == signal.SIGKILL:
-        return f"The process that read {subject} was killed from outside, perhaps for lack of memory. {kept}"
-    if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        return f"The run on {subject} was stopped. {kept}"
+        return f"The process that read {subject} was killed from outside, perhaps for lack of memory. {_KEPT}"
     return (
         f"A native library crashed ({signal.Signals(number).name}) while it worked on {subject}. "
-        f"The file is most likely damaged; check it against its original, or copy it again. {kept}"
+        f"The file is most likely damaged; check it against its original, or copy it again. {_KEPT}"
     )

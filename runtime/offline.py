@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 
-_INTERNET = (socket.AF_INET, socket.AF_INET6)
+_LOOK_UPS = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo")
 
 
 def disable_telemetry() -> None:
@@ -21,7 +21,7 @@ def disable_telemetry() -> None:
 
 
 def refuse_sockets() -> None:
-    """Make every attempt of this process's Python code to open an internet socket fail.
+    """Make every attempt of this process's Python code to open a socket, or to look up a host, fail.
 
     Can't be undone; the command line calls it first thing. Sockets within the machine (AF_UNIX) stay possible.
     """
@@ -29,5 +29,5 @@ def refuse_sockets() -> None:
 
 
 def _refuse(event: str, arguments: tuple[object, ...]) -> None:
-    if event == "socket.__new__" and arguments[1] in _INTERNET:
-        raise PermissionError(errno.EPERM, "haiku-edge opens no internet socket")
+    if event in _LOOK_UPS or (event == "socket.__new__" and arguments[1] != socket.AF_UNIX):
+        raise PermissionError(errno.EPERM, "haiku-edge opens no socket")

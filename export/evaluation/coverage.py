@@ -41,7 +41,7 @@ def score_coverage(
     measured: NDArray[np.float32],
     patients: NDArray[np.str_],
 ) -> tuple[CoverageScore, ...]:
-    """Give held-out tiles the intervals that `predict` gives, and count.
+    """Give held-out tiles the intervals that `predict` gives, and count; tiles that abstain have none.
 
     Args:
         bundle: Its calibration cases make the intervals.
@@ -61,7 +61,9 @@ def score_coverage(
         coverage=bundle.manifest.calibration.coverage,
     )
     found = retrieve(atlas, he, text, text_weight=retrieval.text_weight, neighbours=retrieval.neighbours)
+    alone = retrieve(atlas, he, None, text_weight=0, neighbours=1)
     error = infer_expression(atlas, found).value - (measured - atlas.mean) / atlas.std
+    error[alone.he_similarity[:, 0] < calibration.similarity_threshold] = np.nan
     scores = []
     for m, marker in enumerate(atlas.markers):
         tile, slide = float(calibration.tile_half_width[m]), float(calibration.slide_half_width[m])

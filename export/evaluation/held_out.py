@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from haiku_edge.runtime.engine import Engine
 from haiku_edge.runtime.notes import Tokenizer, metadata_prompt
 
+from ..captions import known_facts
 from ..cohort import Section
 from ..synthetic import MARKERS, Patient
 
@@ -53,11 +54,11 @@ class Engines:
 
 
 def embed_part(engines: Engines, sections: Iterable[tuple[Patient, Section]]) -> EmbeddedPart:
-    """Embed all patches of some patients."""
+    """Embed all patches of some patients, with the notes that they could have had before their outcome was known."""
     rows: list[tuple[NDArray[Any], ...]] = []
     for patient, section in sections:
         count = len(section.he)
-        text = embed_prompt(engines, metadata_prompt(tuple(patient.facts.items())))
+        text = embed_prompt(engines, metadata_prompt(tuple(known_facts(patient.facts).items())))
         rows.append(
             (
                 np.array([patient.identifier] * count),

@@ -83,9 +83,14 @@ def write_demo(
         table[name] = _tile_means(mask)
     demo = Demo(directory / "demo.svs", directory / "notes.json", directory / "truth.parquet", patient)
     write_svs(demo.slide, image, mpp=MPP, remark=REMARK)
-    demo.notes.write_text(json.dumps(patient.facts, indent=2) + "\n", encoding="utf-8")
+    demo.notes.write_text(json.dumps(_known(patient.facts), indent=2) + "\n", encoding="utf-8")
     pq.write_table(pa.table(table), demo.truth)
     return demo
+
+
+def _known(facts: dict[str, str]) -> dict[str, str]:
+    """The facts without the outcome, which no case has when it is predicted."""
+    return {key: value for key, value in facts.items() if not key.startswith("survival")}
 
 
 def tissue_outline(rng: np.random.Generator, rows: int, columns: int) -> NDArray[np.bool_]:

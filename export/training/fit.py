@@ -36,7 +36,7 @@ class Recipe:
         threads: Processor threads.
     """
 
-    steps: int = 900
+    steps: int = 1200
     patients: int = 48
     patches: int = 2
     rate: float = 2e-3

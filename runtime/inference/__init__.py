@@ -2,8 +2,9 @@
 
 from .biomarkers import Expression, infer_expression
 from .calibration import Calibration, CalibrationCases, calibrate, read_cases
+from .model import Model, open_model
 from .options import PredictOptions
-from .predict import Model, Prediction, open_model, predict
+from .predict import Prediction, predict
 from .progress import Progress, Silent
 from .retrieve import Retrieved, fuse, patients_allowed, retrieve
 

@@ -6,17 +6,14 @@ weights are renormalised over those that measured it. The published code lets a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..atlas import Atlas
+from .blocks import row_blocks
 from .retrieve import Retrieved
-
-# Keeps the (rows, neighbours, markers) working set of a whole slide within tens of megabytes.
-_ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ def infer_expression(atlas: Atlas, retrieved: Retrieved) -> Expression:
     """Infer each tile's markers from its neighbours."""
     shape = (len(retrieved.ids), len(atlas.markers))
     out = Expression(*(np.empty(shape, np.float32) for _ in range(3)))
-    for rows in _blocks(len(retrieved.ids)):
+    for rows in row_blocks(len(retrieved.ids), retrieved.ids.shape[1] * len(atlas.markers)):
         _infer_block(atlas.z, retrieved.ids[rows], retrieved.weights[rows], out, rows)
     return out
 
@@ -57,8 +54,5 @@ def _infer_block(
     known = total > 0
     out.value[rows] = np.where(known, mean, np.nan)
     out.spread[rows] = np.where(known, np.sqrt(np.maximum(variance, 0)), np.nan)
-    out.measured[rows] = measured.mean(axis=1)
-
-
-def _blocks(count: int) -> Iterator[slice]:
-    return (slice(start, min(start + _ROWS_AT_ONCE, count)) for start in range(0, count, _ROWS_AT_ONCE))
+    retrieved = np.maximum((ids >= 0).sum(axis=1), 1)
+    out.measured[rows] = measured.sum(axis=1) / retrieved[:, None]

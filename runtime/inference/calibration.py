@@ -98,6 +98,12 @@ def read_cases(bundle: Bundle, atlas: Atlas) -> CalibrationCases:
     return cases
 
 
+def without_patients(cases: CalibrationCases, excluded: tuple[str, ...]) -> CalibrationCases:
+    """The cases of everybody else: a patient's own tiles never calibrate that patient's slide."""
+    keep = ~np.isin(cases.patients, np.asarray(excluded, dtype=np.str_))
+    return CalibrationCases(cases.patients[keep], cases.he[keep], cases.text[keep], cases.z[keep])
+
+
 def calibrate(
     atlas: Atlas,
     cases: CalibrationCases,
@@ -112,8 +118,11 @@ def calibrate(
     options = {"text_weight": text_weight, "neighbours": neighbours, "allowed": allowed}
     alone = retrieve(atlas, cases.he, None, **options)  # type: ignore[arg-type]
     found = retrieve(atlas, cases.he, cases.text, **options) if with_notes else alone  # type: ignore[arg-type]
-    error = infer_expression(atlas, found).value - cases.z
     best = alone.he_similarity[:, 0]
+    threshold = _lower_quantile(best, cases.patients, ABSTENTION_RATE)
+    error = infer_expression(atlas, found).value - cases.z
+    # A tile that would abstain gets no interval, so its error must not shape one.
+    error[best < threshold] = np.nan
     order = np.argsort(best, kind="stable")
     markers = range(len(atlas.markers))
     return Calibration(
@@ -124,7 +133,7 @@ def calibrate(
         slide_half_width=_float32(
             [patient_quantile(np.abs(_patient_means(error[:, m], cases.patients)), coverage) for m in markers]
         ),
-        similarity_threshold=_lower_quantile(best, cases.patients, ABSTENTION_RATE),
+        similarity_threshold=threshold,
         similarities=best[order],
         similarity_weights=patient_weights(cases.patients)[order],
     )

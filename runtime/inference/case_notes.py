@@ -56,10 +56,14 @@ def _describe(notes: Notes, tokens: Tokens, named: tuple[str, ...], longest: int
         warnings.append(f"the notes make {tokens.count} tokens; the text tower read the first {longest}")
     if named:
         warnings.append(f"the notes name {', '.join(named)}: for these markers they may hold the answer")
+    if notes.hidden_facts:
+        warnings.append(
+            f"{notes.hidden_facts} facts were read but are not repeated, since their names are not known clinical ones"
+        )
     return NotesSection(
         given=True,
-        facts=dict(notes.facts),
-        prompt=None if notes.text is not None else notes.prompt,
+        facts=dict(notes.shown_facts),
+        prompt=None if notes.text is not None or notes.hidden_facts else notes.prompt,
         tokens=tokens.count,
         truncated=tokens.truncated,
         dropped=list(notes.dropped),

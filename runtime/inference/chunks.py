@@ -7,22 +7,18 @@ chunk's bytes: chunks of another slide, bundle, engine or grid are never taken f
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atomic import atomic_write, make_directory, output_error
-from ..errors import OutputExistsError
+from ..atomic import atomic_write, make_directory
+from .folder import UNFINISHED
 
 _DIGEST_LENGTH = 16
 
@@ -43,40 +39,20 @@ class Chunk:
 
 
 class ChunkStore:
-    """The finished chunks of one run, locked against a second run on the same output.
+    """The finished chunks of one run.
 
     Args:
-        folder: The run's output folder.
+        folder: The run's output folder, which it holds.
         recipe: Everything that decides a chunk's content; must be JSON.
 
     Raises:
-        OutputExistsError: Another process is writing there.
         OutputNotWritableError, DiskFullError: The folder can't be written.
     """
 
     def __init__(self, folder: Path, recipe: dict[str, Any]) -> None:
         text = json.dumps(recipe, sort_keys=True)
-        self.folder = folder / f".unfinished-{hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]}"
+        self.folder = folder / f"{UNFINISHED}{_short_digest(text.encode())}"
         make_directory(self.folder)
-        try:
-            self._lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-        except OSError as error:
-            raise output_error(error, self.folder) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            raise OutputExistsError(
-                f"Another run is writing the same result into {folder}. Wait for it, or choose another --out."
-            ) from error
-
-    def __enter__(self) -> ChunkStore:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.close(self._lock)
 
     def load(self, number: int) -> Chunk | None:
         """The chunk of that number, or None where it is not there or damaged."""
@@ -97,10 +73,6 @@ class ChunkStore:
         )
         data = buffer.getvalue()
         atomic_write(self.folder / f"{number:08d}-{_short_digest(data)}.npz", data)
-
-    def discard(self) -> None:
-        """Remove the chunks: the result is written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _short_digest(data: bytes) -> str:

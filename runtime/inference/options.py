@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import UsageError
 
 MOST_NEIGHBOURS = 1000
+MOST_THREADS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class PredictOptions:
     Attributes:
         bundle: Bundle directory, or None for the embedded one.
         out: Folder in which a folder named after the slide is made.
+        name: Name that outputs bear in place of the slide's file name.
         device: auto, tensorrt, cuda or cpu.
         mpp: Micrometres per level-0 pixel, overriding what the slide says.
         text_weight: Weight of the notes in the fused search, 0 to 1.
@@ -28,6 +30,7 @@ class PredictOptions:
 
     bundle: Path | None = None
     out: Path = Path("results")
+    name: str | None = None
     device: str = "auto"
     mpp: float | None = None
     text_weight: float | None = None
@@ -42,5 +45,5 @@ class PredictOptions:
             raise UsageError(f"--text-weight must lie between 0 and 1, not {self.text_weight}.")
         if self.neighbours is not None and not 1 <= self.neighbours <= MOST_NEIGHBOURS:
             raise UsageError(f"--neighbours must lie between 1 and {MOST_NEIGHBOURS}, not {self.neighbours}.")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"--threads must be at least 1, not {self.threads}.")
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise UsageError(f"--threads must lie between 1 and {MOST_THREADS}, not {self.threads}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,24 +11,23 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..atlas import Atlas, open_atlas
-from ..bundle import Bundle, open_bundle
-from ..engine import Engine, choose_engine
+from ..atlas import Atlas
+from ..errors import NoTissueError
+from ..notes import identifiers_in_name
 from ..report import ReportImages, write_outputs
-from ..report.schema import RESEARCH_USE_ONLY, Result
-from ..slide import Slide, TilePlan, TileStream, open_slide, slide_digest
+from ..report.schema import Result
+from ..slide import Slide, SlideInfo, TilePlan, TileStream, open_slide, slide_digest
 from ..version import product
-from .calibration import Calibration, calibrate, read_cases
 from .case_notes import CaseNotes, embed_notes
 from .chunks import ChunkStore
 from .clock import StageClock
 from .embed import BATCH, BATCHES_PER_CHUNK, EmbeddedTiles, embed_tiles
 from .evidence import ChosenTile, choose_tiles
-from .folder import prepare_folder
+from .folder import check_writable, output_folder
+from .model import Model, open_model
 from .options import PredictOptions
 from .progress import Progress, Silent
 from .result import Findings, assemble_result
-from .retrieve import Retrieved, patients_allowed, retrieve
 from .survey import Survey, survey_slide
 from .tiles import judge_tiles, readable_tiles, tile_table
 
@@ -68,105 +67,51 @@ def predict(
         HaikuEdgeError: One of the tree in `errors.py`; finished tiles are kept for the next run.
     """
     options, progress, clock = options or PredictOptions(), progress or Silent(), StageClock()
+    check_writable(options.out)
     with clock.stage("open bundle"):
         model = open_model(options)
     progress.say(model.first_line())
     with clock.stage("notes"):
         notes = embed_notes(model.bundle, notes_path)
     with contextlib.closing(open_slide(slide_path, mpp=options.mpp)) as slide:
-        folder = prepare_folder(options.out, slide.info.name, force=options.force)
         progress.start("Looking at the slide")
         with clock.stage("survey"):
             survey = survey_slide(slide, size=model.tile_size, mpp=model.mpp)
             digest = slide_digest(slide.info)
+        info = named_for_outputs(slide.info, digest, options.name)
         progress.finish()
-        with ChunkStore(folder, _recipe(model, survey.plan, digest)) as store:
+        with output_folder(options.out, info.name, force=options.force) as folder:
+            store = ChunkStore(folder, _recipe(model, survey.plan, digest))
             with clock.stage("embed tiles"):
                 embedded = embed_tiles(slide, survey.plan, model.engine, store, progress, threads=model.threads)
             with clock.stage("retrieve and infer"):
-                findings = find_biomarkers(model, notes, survey, embedded, options)
+                findings = find_biomarkers(model, notes, survey, embedded)
             with clock.stage("read evidence tiles"):
                 pixels = _read_tiles(slide, survey.plan, findings.chosen, model.threads)
             clock.add("engine, within embed", embedded.engine_seconds)
             clock.add("waiting for tiles, within embed", embedded.stream_seconds)
-            result = assemble_result(slide.info, digest, survey, notes, model, options, embedded, findings, clock)
-            images = _images(survey, pixels, findings, model.atlas)
-            files = write_outputs(folder, result, findings.table, images)
-            store.discard()
+            result = assemble_result(info, digest, survey, notes, model, options, embedded, findings, clock)
+            progress.start("Writing the report")
+            files = write_outputs(folder, result, findings.table, _images(survey, pixels, findings, model.atlas))
+            progress.finish()
     return Prediction(folder, result, findings.table, files)
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """An open bundle with its engine: everything but the case.
-
-    Attributes:
-        bundle: The verified bundle.
-        atlas: Its evidence.
-        engine: The H&E tower on the chosen device.
-        text_weight: Weight of the notes.
-        neighbours: Patches behind each tile.
-        threads: Threads for decoding.
-    """
-
-    bundle: Bundle
-    atlas: Atlas
-    engine: Engine
-    text_weight: float
-    neighbours: int
-    threads: int
-
-    @property
-    def tile_size(self) -> int:
-        """Side of a tile in pixels."""
-        return self.bundle.manifest.he.tile_size
-
-    @property
-    def mpp(self) -> float:
-        """Micrometres per pixel of a tile."""
-        return self.bundle.manifest.he.mpp
-
-    def first_line(self) -> str:
-        """Which device runs, with which bundle, for which use."""
-        device, manifest = self.engine.device, self.bundle.manifest
-        kind = "synthetic bundle" if manifest.synthetic else "bundle"
-        return (
-            f"{product()} on {device.kind} ({device.name}; {device.reason}), "
-            f"{kind} {manifest.name} {manifest.version} ({self.bundle.digest[:12]}). {RESEARCH_USE_ONLY}"
-        )
-
-
-def open_model(options: PredictOptions) -> Model:
-    """Open and verify the bundle, and make its H&E engine.
+def find_biomarkers(model: Model, notes: CaseNotes, survey: Survey, embedded: EmbeddedTiles) -> Findings:
+    """Search the atlas for every readable tile, with and without the notes, and judge what was found.
 
     Raises:
-        BundleError: The bundle is refused.
-        DeviceUnavailableError: The asked-for device is not there.
+        NoTissueError: No tile is sharp and readable.
     """
-    bundle = open_bundle(options.bundle)
-    manifest = bundle.manifest
-    threads = options.threads or len(os.sched_getaffinity(0))
-    return Model(
-        bundle=bundle,
-        atlas=open_atlas(bundle),
-        engine=choose_engine(bundle.read(manifest.he.file), device=options.device, threads=threads),
-        text_weight=manifest.retrieval.text_weight if options.text_weight is None else options.text_weight,
-        neighbours=options.neighbours or manifest.retrieval.neighbours,
-        threads=threads,
-    )
-
-
-def find_biomarkers(
-    model: Model, notes: CaseNotes, survey: Survey, embedded: EmbeddedTiles, options: PredictOptions
-) -> Findings:
-    """Search the atlas for every readable tile, with and without the notes, and judge what was found."""
     atlas = model.atlas
-    allowed = patients_allowed(atlas, options.exclude_patients)
     searched = readable_tiles(embedded)
+    if not len(searched):
+        raise NoTissueError(_why_none_is_left(survey.plan, embedded))
     he = embedded.vectors[searched]
-    alone = _search(model, he, None, allowed)
-    found = alone if notes.vector is None else _search(model, he, notes.vector, allowed)
-    calibration, calibration_alone = _calibrations(model, notes.vector is not None, allowed)
+    alone = model.search(he, None)
+    found = alone if notes.vector is None else model.search(he, notes.vector)
+    calibration_alone = model.calibrate(with_notes=False)
+    calibration = calibration_alone if notes.vector is None else model.calibrate(with_notes=True)
     tiles = judge_tiles(survey.plan, embedded, searched, found, alone, atlas, calibration)
     return Findings(
         tiles=tiles,
@@ -178,33 +123,30 @@ def find_biomarkers(
     )
 
 
-def _search(
-    model: Model,
-    he: NDArray[np.float32],
-    text: NDArray[np.float32] | None,
-    allowed: NDArray[np.bool_] | None,
-) -> Retrieved:
-    return retrieve(model.atlas, he, text, text_weight=model.text_weight, neighbours=model.neighbours, allowed=allowed)
+def named_for_outputs(info: SlideInfo, digest: str, name: str | None) -> SlideInfo:
+    """The slide's description under the name that outputs bear.
+
+    That is the name asked for, else the file's own, unless it looks as if it held an identifier: file names often hold
+    a record number or a birth date.
+    """
+    if name is not None:
+        return replace(info, name=name)
+    if not identifiers_in_name(info.name):
+        return info
+    name = f"slide-{digest[:12]}"
+    warning = f"The file's name looks as if it held an identifier; {name} stands in its place (--name gives another)"
+    return replace(info, name=name, warnings=(*info.warnings, warning))
 
 
-def _calibrations(model: Model, with_notes: bool, allowed: NDArray[np.bool_] | None) -> tuple[Calibration, Calibration]:
-    """The calibrations of the prediction with notes and of the one without."""
-    cases = read_cases(model.bundle, model.atlas)
-    coverage = model.bundle.manifest.calibration.coverage
-
-    def measure(with_notes: bool) -> Calibration:
-        return calibrate(
-            model.atlas,
-            cases,
-            with_notes=with_notes,
-            text_weight=model.text_weight,
-            neighbours=model.neighbours,
-            allowed=allowed,
-            coverage=coverage,
-        )
-
-    alone = measure(with_notes=False)
-    return (measure(with_notes=True) if with_notes else alone), alone
+def _why_none_is_left(plan: TilePlan, embedded: EmbeddedTiles) -> str:
+    counts = plan.counts
+    lost = len(embedded.unreadable)
+    return (
+        f"No usable tile is left: of {counts['grid']} on the grid, {counts['background']} are background, "
+        f"{counts['pen']} under pen, {counts['fold']} folds, {len(plan.grid.origins) - lost} blurred and {lost} "
+        "unreadable. "
+        "Rescan the slide in focus."
+    )
 
 
 def _recipe(model: Model, plan: TilePlan, digest: str) -> dict[str, object]:
@@ -216,7 +158,8 @@ def _recipe(model: Model, plan: TilePlan, digest: str) -> dict[str, object]:
         "bundle": model.bundle.digest,
         "provider": device.provider,
         "processor": device.name,
-        "grid": [plan.grid.size, plan.grid.mpp, plan.level, len(plan.grid.origins), plan.grid.origins.tolist()[:1]],
+        "grid": [plan.grid.size, plan.grid.mpp, plan.grid.extent, plan.grid.extent_y, plan.level],
+        "origins": hashlib.sha256(plan.grid.origins.tobytes()).hexdigest(),
         "batch": [BATCH, BATCHES_PER_CHUNK],
     }
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from .case_notes import CaseNotes
     from .clock import StageClock
     from .embed import EmbeddedTiles
+    from .model import Model
     from .options import PredictOptions
-    from .predict import Model
     from .survey import Survey
 
 # A slide with this share of unsupported tissue is mostly unlike the atlas, whatever the rest says.
@@ -168,6 +168,11 @@ def _warnings(
         )
     if slide.stain.looks_like != "H&E":
         warnings.append(f"The slide may not be H&E ({slide.stain.looks_like}): {slide.stain.reason}.")
+    evidence = len(model.atlas.patients) if model.allowed is None else int(model.allowed.sum())
+    if evidence < model.neighbours:
+        warnings.append(
+            f"Only {evidence} patches may be evidence, fewer than the {model.neighbours} neighbours asked for."
+        )
     share = supported_share(tiles)
     if share < 1 - _STRANGE_SHARE:
         warnings.append(f"Only {100 * share:.0f} % of the tissue resembles anything in the atlas; the rest abstains.")

@@ -6,6 +6,7 @@ search (Haiku, 2605.00925, zero-shot biomarker inference, w = 0.2, five neighbou
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..atlas import Atlas
 from ..errors import UsageError
+from .blocks import row_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Retrieved:
         scores: (n, k) float32 fused similarity that ranked them; -inf where the id is -1.
         weights: (n, k) float32 softmax of the scores over each tile's neighbours; 0 where the id is -1.
         he_similarity: (n, k) float32 cosine between the tile and the patch alone.
-        text_similarity: (k-wise) (n, k) float32 cosine between the notes and the patch, or None without notes.
+        text_similarity: (n, k) float32 cosine between the notes and the patch, or None without notes.
     """
 
     ids: NDArray[np.int64]
@@ -70,41 +72,50 @@ def retrieve(
         allowed: (patches,) which patches may be evidence; None allows all.
     """
     found = atlas.index.search(fuse(he, text, text_weight), neighbours, allowed=allowed)
-    missing = found.ids < 0
-    vectors = atlas.vectors[np.where(missing, 0, found.ids)]
-    he_similarity = np.einsum("nd,nkd->nk", he, vectors)
-    text_similarity = None
-    if text is not None:
-        text_similarity = np.einsum("nd,nkd->nk", np.broadcast_to(text, he.shape), vectors)
-        text_similarity = np.where(missing, np.nan, text_similarity).astype(np.float32)
     return Retrieved(
         ids=found.ids,
         scores=found.scores,
         weights=_softmax(found.scores),
-        he_similarity=np.where(missing, np.nan, he_similarity).astype(np.float32),
-        text_similarity=text_similarity,
+        he_similarity=_cosines(atlas, he, found.ids),
+        text_similarity=None if text is None else _cosines(atlas, np.broadcast_to(text, he.shape), found.ids),
     )
 
 
-def patients_allowed(atlas: Atlas, excluded: tuple[str, ...]) -> NDArray[np.bool_] | None:
+def patients_allowed(
+    atlas: Atlas, excluded: tuple[str, ...], calibration_patients: Collection[str] = ()
+) -> NDArray[np.bool_] | None:
     """(patches,) mask without the excluded patients' patches, or None where nobody is excluded.
 
+    Args:
+        atlas: The evidence.
+        excluded: Pseudonyms of patients who may not be evidence.
+        calibration_patients: Pseudonyms that are known too, though none of their patches is in the atlas.
+
     Raises:
-        UsageError: A patient is not in the atlas (a misspelt one would stay evidence unnoticed), or nobody is left.
+        UsageError: A patient is in neither (a misspelt one would stay evidence unnoticed), or nobody is left.
     """
     if not excluded:
         return None
-    known = sorted(set(map(str, atlas.patients)))
+    known = sorted({*map(str, atlas.patients), *map(str, calibration_patients)})
     unknown = sum(name not in known for name in excluded)
     if unknown:
         raise UsageError(
-            f"{unknown} of the patients named by --exclude-patient are not in the atlas, whose {len(known)} patients "
+            f"{unknown} of the patients named by --exclude-patient are not in the bundle, whose {len(known)} patients "
             f"are called {known[0]} to {known[-1]}."
         )
     allowed: NDArray[np.bool_] = ~np.isin(atlas.patients, np.asarray(excluded))
     if not allowed.any():
         raise UsageError("--exclude-patient leaves no patient in the atlas, so there is no evidence to search.")
     return allowed
+
+
+def _cosines(atlas: Atlas, queries: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(n, k) cosines between each query and its own patches; NaN where the id is -1."""
+    cosines = np.full(ids.shape, np.nan, np.float32)
+    for rows in row_blocks(len(ids), ids.shape[1] * queries.shape[1]):
+        own = np.einsum("nd,nkd->nk", queries[rows], atlas.vectors[np.maximum(ids[rows], 0)])
+        cosines[rows] = np.where(ids[rows] >= 0, own, np.nan)
+    return cosines
 
 
 def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ..atlas import ExactIndex, open_atlas
 from ..engine import choose_engine
 from ..errors import BundleContentError
+from .model import Model, open_model
 from .options import PredictOptions
-from .predict import Model, open_model
 
 LEAST_COSINE = 0.999
 LEAST_OVERLAP = 0.99

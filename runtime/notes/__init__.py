@@ -6,10 +6,20 @@ rules of `keys` and `values` before anything else sees it, and what was left out
 
 from __future__ import annotations
 
+from .file_names import identifiers_in_name
 from .markers import markers_named
 from .prompt import metadata_prompt
 from .read import parse_notes, read_notes
 from .tokens import Tokenizer, Tokens
 from .types import Notes
 
-__all__ = ["Notes", "Tokenizer", "Tokens", "markers_named", "metadata_prompt", "parse_notes", "read_notes"]
+__all__ = [
+    "Notes",
+    "Tokenizer",
+    "Tokens",
+    "identifiers_in_name",
+    "markers_named",
+    "metadata_prompt",
+    "parse_notes",
+    "read_notes",
+]

@@ -15,8 +15,11 @@ from ..errors import EmptyNotesError, NotesShapeError, OverlongNotesError, Unrea
 MAX_BYTES = 1 << 20
 # FHIR resources nest some ten levels; Python's parser fails near a thousand.
 MAX_DEPTH = 40
+# No measurement has as many digits, and no card or record number either; a float can't hold 309.
+MAX_DIGITS = 30
 
 _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_TOO_LARGE = "The notes hold a number too large to be a measurement. Remove it."
 _ASK_JSON = 'Give a UTF-8 text file with one JSON object, such as {"tissue_type": "Lung", "age": 68}.'
 
 
@@ -32,7 +35,8 @@ def load_object(data: bytes) -> dict[str, Any]:
     Raises:
         OverlongNotesError: More than `MAX_BYTES`.
         EmptyNotesError: No bytes but blanks.
-        UnreadableNotesError: Not UTF-8, not JSON, a key given twice, NaN or Infinity.
+        UnreadableNotesError: Not UTF-8, not JSON, a key given twice, NaN or Infinity, a number of more than
+            `MAX_DIGITS` digits.
         NotesShapeError: JSON, but not an object, or nested deeper than `MAX_DEPTH`.
     """
     if len(data) > MAX_BYTES:
@@ -63,7 +67,9 @@ def _check_depth(data: bytes) -> None:
 def _parse(data: bytes) -> object:
     try:
         text = data.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_short, parse_float=_finite
+        )
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except json.JSONDecodeError as error:
         raise UnreadableNotesError(
@@ -77,8 +83,6 @@ def _parse(data: bytes) -> object:
         raise UnreadableNotesError(
             "The notes hold half of a character (an unpaired surrogate escape). Write the character itself, in UTF-8."
         ) from None
-    except ValueError:  # Python refuses integers of thousands of digits
-        raise UnreadableNotesError("The notes hold a number with thousands of digits. Remove it.") from None
     return value
 
 
@@ -95,10 +99,16 @@ def _refuse_constant(_: str) -> NoReturn:
     )
 
 
+def _short(literal: str) -> int:
+    if len(literal.removeprefix("-")) > MAX_DIGITS:
+        raise UnreadableNotesError(_TOO_LARGE)
+    return int(literal)
+
+
 def _finite(literal: str) -> float:
     value = float(literal)
-    if value in (float("inf"), float("-inf")):
-        raise UnreadableNotesError("The notes hold a number too large to be a measurement. Remove it.")
+    if abs(value) >= 10.0**MAX_DIGITS:
+        raise UnreadableNotesError(_TOO_LARGE)
     return value
 
 

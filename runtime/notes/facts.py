@@ -8,14 +8,20 @@ from dataclasses import dataclass
 
 from ..errors import EmptyNotesError, NotesShapeError, OverlongNotesError, UnreadableNotesError
 from .ages import AGE_WARNING, hide_great_age
-from .keys import forbidden_key, key_words
-from .kinds import told
+from .keys import forbidden_key, key_words, unused_key
+from .kinds import PERSON, told
+from .persons import looks_like_a_person
 from .types import Notes
 from .values import identifiers_in, plain
 
 MAX_FACTS = 200
 # One fact is a phrase; a page of text under one key belongs into {"text": ...}.
 MAX_FACT_CHARACTERS = 2000
+# Six digits are kept of a measurement; from here on they would hide digits before the point.
+_ROUNDED_FROM = 1e6
+
+UNUSED_WARNING = "Facts on the position, spot or core of the sample are not used by the model; left out: {}."
+_AGE_UNITS = frozenset({"month", "months", "week", "weeks", "day", "days"})
 
 # Values that say nothing (Haiku's published code, caption recipe), compared in small letters.
 NO_VALUE = frozenset({"", "-", "nan", "none", "n/a", "null"})
@@ -31,6 +37,7 @@ class _Screened:
     fact: tuple[str, str] | None
     kinds: tuple[str, ...] = ()
     great_age: bool = False
+    unused: bool = False
 
 
 def notes_from_pairs(
@@ -57,7 +64,9 @@ def notes_from_pairs(
     if len(dict(facts)) < len(facts):
         raise UnreadableNotesError("The notes give the same key twice, so one value would be lost. Keep one of them.")
     great_age = (AGE_WARNING,) if any(result.great_age for result in screened) else ()
-    return Notes(facts, None, kinds, (*warnings, *great_age))
+    unused = sum(result.unused for result in screened)
+    left_out = (UNUSED_WARNING.format(unused),) if unused else ()
+    return Notes(facts, None, kinds, (*warnings, *great_age, *left_out))
 
 
 def value_text(key: str, value: object) -> str:
@@ -69,7 +78,8 @@ def value_text(key: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return format(value, ".6g")
+        # A long number is written out, so that a record number given as 8812345.0 is known as one.
+        return format(value, ".6g" if abs(value) < _ROUNDED_FROM else ".0f")
     if isinstance(value, str | int):
         return plain(str(value))
     if value is None:
@@ -109,10 +119,16 @@ def _screen(key: str, text: str) -> _Screened:
     kind = forbidden_key(key)
     if kind:
         return _Screened(None, (kind,))
+    if unused_key(key):
+        return _Screened(None, unused=True)
+    if looks_like_a_person(key):
+        return _Screened(None, (PERSON,))
     kinds = identifiers_in(text) or identifiers_in(key)
     if kinds:
         return _Screened(None, kinds[:1])
-    shown = hide_great_age(text, is_age="age" in key_words(key))
+    words = key_words(key)
+    unit = next((word for word in words if word in _AGE_UNITS), "")
+    shown = hide_great_age(text, is_age="age" in words, unit=unit)
     return _Screened((key, shown), great_age=shown != text)
 
 

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import NotesShapeError
-from .facts import notes_from_pairs
+from .facts import notes_from_pairs, value_text
 from .kinds import ADDRESS, BIRTH, CLINICIAN, ONLINE, PERSON, RECORD
 from .types import Notes
+from .values import plain
 
 Resource = Mapping[str, Any]
 
@@ -50,6 +51,17 @@ SNOMED_VALUES = {"54102005": "G1", "1663004": "G2", "61026006": "G3"}
 READ_RESOURCES = frozenset({"Patient", "Condition", "Observation"})
 NOT_FACTS = frozenset({"entered-in-error", "cancelled", "refuted"})
 
+# Types are compared exactly, since JSON's true is not a number although Python's bool is an int.
+_NUMBER = (int, float)
+_PLAIN_VALUES: Mapping[str, tuple[type, ...]] = {
+    "valueString": (str,),
+    "valueInteger": (int,),
+    "valueDecimal": _NUMBER,
+    "valueBoolean": (bool,),
+}
+# Years that an age can have; anything else is a mistake of the sender.
+_AGES = range(130)
+
 _CATEGORY = {
     "T": re.compile(r"T(?:is|[0-4][a-d]?\d?(?:mi)?|[xX])"),
     "N": re.compile(r"N(?:[0-3][a-c]?(?:mi)?|[xX])"),
@@ -79,7 +91,7 @@ def notes_from_fhir(bundle: Resource) -> Notes:
     conditions = [r for r in resources if r["resourceType"] == "Condition" and _is_fact(r)]
     observations = [r for r in resources if r["resourceType"] == "Observation" and _is_fact(r)]
     facts = _condition_facts(conditions) | _observation_facts(observations)
-    facts.setdefault("sex", SEXES.get(str(patient.get("gender")), ""))
+    facts.setdefault("sex", _sex(patient.get("gender")))
     facts.setdefault("age", _age(patient, conditions))
     ordered = {key: facts[key] for key in _ORDER if facts.get(key)} | facts
     dropped = [kind for element, kind in PATIENT_IDENTIFIERS.items() if patient.get(element)]
@@ -101,9 +113,9 @@ def _resources(bundle: Resource) -> list[Resource]:
 
 def _is_fact(resource: Resource) -> bool:
     """False where the resource was withdrawn, or says what the patient does not have."""
-    status = {resource.get("status") if isinstance(resource.get("status"), str) else None}
-    status |= {coding.get("code") for coding in _codings(resource.get("verificationStatus"))}
-    return not status & NOT_FACTS
+    status = resource.get("status")
+    said = [*_codes(resource.get("verificationStatus")), *([status] if isinstance(status, str) else [])]
+    return NOT_FACTS.isdisjoint(said)
 
 
 def _condition_facts(conditions: list[Resource]) -> dict[str, str]:
@@ -165,18 +177,21 @@ def _found(pattern: re.Pattern[str], text: str) -> str:
 
 def _value(observation: Resource) -> str:
     """An observation's value as text; dates, times and free narrative give nothing."""
-    for element in ("valueString", "valueInteger", "valueDecimal"):
-        if isinstance(observation.get(element), str | int | float):
-            return str(observation[element])
-    if isinstance(observation.get("valueBoolean"), bool):
-        return "yes" if observation["valueBoolean"] else "no"
-    quantity = observation.get("valueQuantity")
-    if isinstance(quantity, Mapping) and isinstance(quantity.get("value"), int | float):
-        unit = quantity.get("unit") or quantity.get("code")
-        comparator = quantity.get("comparator")
-        parts = (comparator if isinstance(comparator, str) else "", f"{quantity['value']:.6g}")
-        return "".join(parts) + (f" {unit}" if isinstance(unit, str) and unit != "a" else "")
-    return _label(observation.get("valueCodeableConcept"))
+    for element, kinds in _PLAIN_VALUES.items():
+        value = observation.get(element)
+        if type(value) in kinds:
+            return value_text(element, value)
+    return _quantity(observation.get("valueQuantity")) or _label(observation.get("valueCodeableConcept"))
+
+
+def _quantity(quantity: object) -> str:
+    """A measured value with comparator and unit; empty where there is no number."""
+    if not isinstance(quantity, Mapping) or type(quantity.get("value")) not in _NUMBER:
+        return ""
+    unit = quantity.get("unit") or quantity.get("code")
+    comparator = quantity.get("comparator")
+    number = (comparator if isinstance(comparator, str) else "") + value_text("valueQuantity", quantity["value"])
+    return number + (f" {unit}" if isinstance(unit, str) and unit != "a" else "")
 
 
 def _age(patient: Resource, conditions: list[Resource]) -> str:
@@ -184,7 +199,7 @@ def _age(patient: Resource, conditions: list[Resource]) -> str:
     for condition in conditions:
         age = condition.get("onsetAge")
         years = age.get("value") if isinstance(age, Mapping) and age.get("code", "a") in ("a", "yr") else None
-        if isinstance(years, int | float):
+        if isinstance(years, int | float) and not isinstance(years, bool) and int(years) in _AGES:
             return f"{int(years)}"
     birth = _date(patient.get("birthDate"))
     events = [_date(condition.get(e)) for condition in conditions for e in ("onsetDateTime", "recordedDate")]
@@ -192,6 +207,10 @@ def _age(patient: Resource, conditions: list[Resource]) -> str:
     if birth is None or event is None or event < birth:
         return ""
     return f"{event[0] - birth[0] - (event[1:] < birth[1:])}"
+
+
+def _sex(gender: object) -> str:
+    return SEXES.get(gender, "") if isinstance(gender, str) else ""
 
 
 def _date(text: object) -> tuple[int, int, int] | None:
@@ -205,18 +224,26 @@ def _label(concept: object) -> str:
     if not isinstance(concept, Mapping):
         return ""
     codings = _codings(concept)
-    readable = [SNOMED_VALUES.get(str(coding.get("code"))) or coding.get("display") for coding in codings]
+    readable = [_known_value(coding) or coding.get("display") for coding in codings]
     words = [concept.get("text"), *readable, *(coding.get("code") for coding in codings if not _is_snomed(coding))]
-    found = next((word.strip() for word in words if isinstance(word, str) and word.strip()), "")
+    found = next(filter(None, (plain(word) for word in words if isinstance(word, str))), "")
     return _SEMANTIC_TAG.sub("", found)
 
 
+def _known_value(coding: Resource) -> str | None:
+    code = coding.get("code")
+    return SNOMED_VALUES.get(code) if isinstance(code, str) else None
+
+
 def _is_snomed(coding: Resource) -> bool:
-    return "snomed" in str(coding.get("system"))
+    system = coding.get("system")
+    return isinstance(system, str) and "snomed" in system
 
 
 def _codes(concept: object) -> list[str]:
-    return [str(coding.get("code")) for coding in _codings(concept)]
+    """The codes of a concept; a code that is no string is passed over."""
+    codes = (coding.get("code") for coding in _codings(concept))
+    return [code for code in codes if isinstance(code, str)]
 
 
 def _codings(concept: object) -> list[Resource]:

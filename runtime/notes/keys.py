@@ -24,7 +24,6 @@ from .kinds import (
     PERSON,
     PHONE,
     RECORD,
-    SAMPLE_PLACE,
 )
 
 NUMBER_WORDS = (
@@ -162,16 +161,17 @@ KEY_RULES = (
     ),
     KeyRule(
         DATE,
-        "An exact date of care links the case to the hospital's calendar; durations say the same clinically.",
+        "An exact date of care links the case to the hospital's calendar; durations say the same clinically, and stay.",
         ("date", "dates", "datetime", "timestamp", "day of", "dod", "deceased on", "died on", "admitted on",
          "discharged on", "collected on", "received on", "reported on", "datum", "fecha", "data di", "data de",
          "time of"),
         whole=("time", "day", "admission", "discharge"),
-        unless=("up to date",),
+        unless=("up to date", "date to", "months", "weeks", "days", "duration", "interval"),
     ),
 )  # fmt: skip
 
 # Haiku's own filter (published code, caption recipe): a key with any of these anywhere in it never enters a caption.
+# Such a fact is no identifier; it is left out because the model was trained without it.
 CAPTION_FILTER = ("position", "no.", "spot number", "core id", "core no", "spot", "patient id", "case id")
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -187,11 +187,13 @@ def forbidden_key(key: str) -> str | None:
         True
     """
     words = key_words(key)
-    for rule in KEY_RULES:
-        if _matches(rule, words):
-            return rule.kind
+    return next((rule.kind for rule in KEY_RULES if _matches(rule, words)), None)
+
+
+def unused_key(key: str) -> bool:
+    """Whether the published model's captions leave a key out, such as the position of a core on a tissue array."""
     lowered = unicodedata.normalize("NFKC", key).casefold().replace("_", " ")
-    return SAMPLE_PLACE if any(part in lowered for part in CAPTION_FILTER) else None
+    return any(part in lowered for part in CAPTION_FILTER)
 
 
 def key_words(key: str) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ NATIONAL: Final = "insurance, national or account number"
 PHONE: Final = "phone or fax number"
 ONLINE: Final = "e-mail, web or network address"
 LONG_NUMBER: Final = "number of seven digits or more"
-SAMPLE_PLACE: Final = "position or number of the sample"
 
 KINDS: Final = (
     PERSON,
@@ -31,7 +30,6 @@ KINDS: Final = (
     PHONE,
     ONLINE,
     LONG_NUMBER,
-    SAMPLE_PLACE,
 )
 
 

@@ -37,15 +37,23 @@ _MONTH = (
 )
 # Months that can't be read as another word, for dates without a year ("5 may show", "SOX2 OCT4").
 _CLEAR_MONTH = (
-    r"(?:january|february|april|june|july|august|september|october|november|december|januar|februar|juni|juli)"
+    r"(?:january|february|march|april|june|july|august|september|october|november|december|januar|februar|m[aä]rz|juni|"
+    r"juli|oktober|dezember|janvier|f[eé]vrier|avril|juin|juillet|ao[uû]t|septembre|octobre|novembre|d[eé]cembre|enero|"
+    r"febrero|marzo|abril|junio|julio|agosto|septiembre|octubre|noviembre|diciembre|gennaio|febbraio|aprile|maggio|giugno|"
+    r"luglio|settembre|ottobre|dicembre)"
 )
+_TITLE_MONTH = r"May|Mai|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Nov|Dec|Dez"
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _MONTH_NUMBER = r"(?:0?[1-9]|1[0-2])"
+_DD, _MM = r"(?:0[1-9]|[12]\d|3[01])", r"(?:0[1-9]|1[0-2])"
 _YEAR = r"(?:1[89]|20|21)\d{2}"
 _TIME = r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?Z|[+-]\d{2}:?\d{2})?)?"
 
 # Repeats are bounded everywhere, so that no text makes a rule slow.
-_CAPITAL = r"[A-ZÀ-ÖØ-ÞŁŚŠŽ]"
+# Capitals of the Latin, Greek and Cyrillic scripts; `re` has no class for them.
+_BLOCKS = (range(0xC0, 0x250), range(0x370, 0x530), range(0x1E00, 0x1F00))
+CAPITAL = "[A-Z" + "".join(chr(c) for block in _BLOCKS for c in block if chr(c).isupper()) + "]"
+_CAPITAL = CAPITAL
 _PARTICLES = r"(?:(?:van|von|de|der|den|del|della|di|da|la|le|al|el|bin|ben|Mc|O'|D')[ ']?){0,3}"
 _WORD = rf"{_CAPITAL}[\w'’-]{{0,40}}"
 _SURNAME = rf"{_PARTICLES}{_WORD}"
@@ -65,7 +73,32 @@ _HOSPITALS = (
 _STREETS = (
     r"(?:Street|St\.|Road|Rd|Avenue|Ave|Lane|Drive|Boulevard|Blvd|Court|Terrace|Crescent|Square|Way)"
 )  # fmt: skip
+# Five digits beside a capitalised word, unless they are a count: round, with a unit, or of a known kind.
+_POST_CODE = (
+    r"(?!\d{3}00)\d{5}(?:-\d{4})?"
+    r"(?![\w.%/-]|,\d| ?(?:/|%|µ|x ?10|per |cells|copies|counts?|mg|ng|pg|ug|mm|cm|ml|k?U|IU|U/))"
+)
+_NO_COUNT = (
+    r"(?!(?i:platelets?|leu[ck]ocytes?|thrombocytes?|lymphocytes?|neutrophils?|monocytes?|eosinophils?|cells?|counts?|total|"
+    r"ferritin|area|density|copies|load|reads?|depth|dose|score|value|volume|psa|ldh|afp|cea|wbc|rbc)\b)"
+)
 _NO_NAMES = r"(?!(?i:male|female|man|woman|boy|girl|adult|age|aged|with|stage|history)\b)"
+
+
+# A word after "Patient" that is a name: capitals inside only after a hyphen, and no word of a report.
+_NOT_A_NAME = (
+    r"(?!(?i:male|female|man|woman|boy|girl|adult|child|age|aged|with|without|stage|history|has|had|have|is|was|were|not|no|"
+    r"died|alive|dead|deceased|lives|lived|received|receiving|presented|presents|presenting|underwent|undergoing|reported|"
+    r"treated|diagnosed|known|positive|negative|status|group|cohort|data|care|name|number|specific|derived|related|outcomes?|"
+    r"survival|smok\w+|tumou?r|cancer|metasta\w+|grade|gender|sex|weight|height|characteristics|information|summary|biopsy|"
+    r"resistant|resistance|sensitive|refractory|responded|response|therapy|treatment|progressed|remains|after|before|and|or|"
+    r"in|on|at|of|from|the|a|an|who|whose|lung|breast|colon|skin|liver|kidney|brain|prostate|ovar\w+|left|right|her|his|"
+    r"never|former|current|asian|african|caucasian|white|black|hispanic|european|mit|ohne|ist|war|hat|wurde|unter|nach|"
+    r"\w{2,}(?:omas?|itis|osis|emia|itive|ative|platin|inib|mab|taxel|ology))\b)"
+)
+_NAME_PART = (
+    rf"{_NOT_A_NAME}{_CAPITAL}['’]?{_CAPITAL}?[^\W\d_A-Z][^\W\d_]{{0,40}}(?:[-'’]{_CAPITAL}[^\W\d_]{{1,40}})?(?![\w-])"
+)
 
 
 def _rule(kind: str, reason: str, *alternatives: str, any_case: bool = False) -> ValueRule:
@@ -106,6 +139,20 @@ VALUE_RULES = (
     ),
     _rule(
         DATE,
+        "Day, month and year with blanks between (4 3 2021), or six digits without (210304). Round counts stay.",
+        rf"(?<![\w.,/-]){_DAY} (?:{_DAY}|{_MONTH_NUMBER}) {_YEAR}(?![\w%]|[.,]\d)",
+        rf"(?<![\w.,/-]){_YEAR} {_MONTH_NUMBER} {_DAY}(?![\w%]|[.,]\d)",
+        rf"(?<![\w.,/-])(?<!OMIM )(?!\d{{4}}00)"
+        rf"(?:\d{{2}}{_MM}{_DD}|{_DD}{_MM}\d{{2}}|{_MM}{_DD}\d{{2}})(?![\w%-]|[.,/]\d)",
+    ),
+    _rule(
+        DATE,
+        "A day of a month without a year, where capitals tell the month from another word (5 may show, OCT4, Mayo 2).",
+        rf"(?<![\w.-])(?:{_TITLE_MONTH})\.? {_DAY}(?:st|nd|rd|th)?(?![\w%/-]| ?%|[.,]\d)",
+        rf"(?<![\w.-]){_DAY}(?:st|nd|rd|th|\.)? (?:of )?(?:{_TITLE_MONTH})\b(?![ -]?\d)",
+    ),
+    _rule(
+        DATE,
         "Month and year still tell when. A decimal such as 1.2019 and a span of years stay.",
         rf"(?<![\d./-]){_MONTH_NUMBER}/{_YEAR}(?!\d)",
         r"(?<!\d)(?:19|20)\d{2}[-/](?:0[1-9]|1[0-2])(?![\d/-])",
@@ -137,8 +184,11 @@ VALUE_RULES = (
     _rule(
         RECORD,
         "Accession numbers: letters, two-digit year, running number (S22-12345); TCGA barcodes name one donor.",
-        r"\bTCGA-\w{2}-\w{4}[\w-]*",
+        r"\b(?i:TCGA)-\w{2}-\w{4}[\w-]*",
         r"\b[A-Z]{1,4}[-: ]?\d{2}[-/:]\d{3,}\b",
+        r"\b(?!ck|cd|ki|il)[a-z]{1,4}[-:]?\d{2}[-/:]\d{3,}\b",
+        r"\b[a-z]{1,2}[-.]?\d{4,6}/(?:19|20)?\d{2}\b",
+        r"\b\d{2}-?(?!x)[a-z]{1,3}-\d{4,}\b",
         r"\b\d{2}[-/ ]?[A-Z]{1,3}[-/ ]?\d{4,}\b",
         r"\b[A-Z]{1,2}[-/.]?\d{4,6}/(?:19|20)?\d{2}\b",
         r"\b(?:19|20)\d{2}[-/](?!(?:19|20)\d{2}\b)\d{4,}\b",
@@ -186,6 +236,10 @@ VALUE_RULES = (
         rf"(?<![\w-]){_TITLE}\.?\s*(?<=[ .]){_FULL_NAME}",
         rf"(?<![\w-])(?i:mr|mrs)\.\s+[\w'’-]{{1,40}}(?: {_SURNAME}){{0,3}}",
         rf"\b(?i:name|patient name|patient|surname)\s*[:=]\s*{_NO_NAMES}{_FULL_NAME}",
+        rf"(?<![\w-])(?:Patient(?:in|en)?|patient(?:in|en)?|PATIENT|[Pp]at\.?|PAT\.|P[Tt]\.|Pt|pt\.?) "
+        rf"{_INITIALS}{_PARTICLES}{_NAME_PART}"
+        rf"(?:,? (?:{_INITIALS}{_PARTICLES}{_NAME_PART}|{_CAPITAL}\b\.?(?!\d))){{0,3}}",
+        rf"(?<![\w-])(?:Patient|patient|Pat\.?|Pt\.?) {_NOT_A_NAME}{_CAPITAL}{{6,40}}(?:-{_CAPITAL}{{2,40}})?(?![\w-])",
         rf"(?<![\w-]){_GIVEN}(?:[ -]{_GIVEN})?(?: {_CAPITAL}\.?){{0,3}} {_SURNAME}(?:-{_SURNAME})?",
         rf"(?<![\w-]){_SURNAME}, {_GIVEN}\b(?: {_CAPITAL}\.?(?!\w))?",
     ),
@@ -202,6 +256,10 @@ VALUE_RULES = (
         rf"\b\d{{1,5}}[a-z]? (?:{_CAPITAL}[\w'’.-]{{0,40}} ){{1,3}}{_STREETS}\b\.?",
         rf"\b{_CAPITAL}[\wäöüß-]{{0,40}}(?:straße|strasse|str\.|gasse|platz|allee|weg) ?\d+[a-z]?\b",
         rf"\b(?:rue|via|calle|avenue) (?:d[eu] )?(?:la )?{_CAPITAL}[\w'’ -]{{0,40}}\d+",
+        r"\b(?i:lives|living|lived|resid(?:es|ed|ing|ent)|wohnt|wohnhaft|home is|moved|native) (?i:in|at|near|to|of) "
+        rf"{_WORD}(?: {_WORD}){{0,2}}(?:,? [A-Z]{{2}}\b)?(?:,? \d{{4,5}}\b(?:-\d{{4}})?)?",
+        rf"(?<![\w-]){_NO_COUNT}{_CAPITAL}[^\W\d_]{{2,40}}(?: {_CAPITAL}[^\W\d_]{{2,40}}){{0,2}} {_POST_CODE}",
+        rf"(?<![\w.,/-]){_POST_CODE} {_NO_COUNT}{_CAPITAL}[^\W\d_]{{2,40}}\b",
         r"\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b",
         r"\b[A-Z]{2} \d{5}(?:-\d{4})?\b",
     ),

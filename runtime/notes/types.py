@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .clinical import is_shown
 from .prompt import metadata_prompt
 
 
@@ -24,6 +25,16 @@ class Notes:
     text: str | None = field(repr=False)
     dropped: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def shown_facts(self) -> tuple[tuple[str, str], ...]:
+        """The facts that an output may repeat: those under a known clinical key (`clinical.SHOWN_KEYS`)."""
+        return tuple(fact for fact in self.facts if is_shown(fact[0]))
+
+    @property
+    def hidden_facts(self) -> int:
+        """How many accepted facts an output must not repeat; the text tower reads them all the same."""
+        return len(self.facts) - len(self.shown_facts)
 
     @property
     def prompt(self) -> str:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from ..slide.grid import round_half_up
 from .heatmap import tile_extent
 from .schema import Result
 
@@ -65,17 +66,18 @@ def features(result: Result, tiles: pa.Table) -> Iterator[dict[str, Any]]:
     """The tiles as GeoJSON features, in the table's order."""
     markers = [biomarker.marker for biomarker in result.biomarkers if biomarker.marker in tiles.column_names]
     names = [*markers, "similarity", "percentile"]
-    places = ["x", "y", "column", "row", "status"]
+    places = ["x", "y", "status"]
     extent_x, extent_y = tile_extent(result)
     index = 0
-    for batch in tiles.select([*places, *names]).to_batches(max_chunksize=_ROWS_AT_ONCE):
-        where = zip(*(batch[place].to_pylist() for place in places), strict=True)
+    for batch in tiles.select([*places, "column", "row", *names]).to_batches(max_chunksize=_ROWS_AT_ONCE):
+        sides = (_sides(batch["column"], extent_x), _sides(batch["row"], extent_y))
+        where = zip(*(batch[place].to_pylist() for place in places), *sides, strict=True)
         measured = zip(*(_rounded(batch[name]) for name in names), strict=True)
-        for (x, y, column, row, status), values in zip(where, measured, strict=True):
+        for (x, y, status, width, height), values in zip(where, measured, strict=True):
             yield {
                 "type": "Feature",
                 "id": str(uuid.uuid5(_NAMESPACE, f"{result.slide.sha256}:{index}")),
-                "geometry": _rectangle(x, y, _side(column, extent_x), _side(row, extent_y)),
+                "geometry": _rectangle(x, y, width, height),
                 "properties": _properties(status, dict(zip(names, values, strict=True))),
             }
             index += 1
@@ -97,9 +99,11 @@ def _rounded(column: pa.Array) -> list[float]:
     return rounded
 
 
-def _side(position: int, extent: float) -> int:
-    """Pixels from the origin of a tile to that of the next, so that neighbours share an edge."""
-    return round((position + 1) * extent) - round(position * extent)
+def _sides(positions: pa.Array, extent: float) -> list[int]:
+    """Pixels from each tile's origin to the next, rounded as the grid rounds, so that neighbours share an edge."""
+    begin = positions.to_numpy().astype(np.float64)
+    sides: list[int] = (round_half_up((begin + 1) * extent) - round_half_up(begin * extent)).tolist()
+    return sides
 
 
 def _rectangle(x: int, y: int, width: int, height: int) -> dict[str, Any]:

@@ -24,6 +24,9 @@ _HATCH_PERIOD = 6
 _GREY = (0.299, 0.587, 0.114)
 """Luma weights of ITU-R BT.601."""
 
+_COMPRESSION = 1
+"""Of zlib: tissue hardly packs better with more (5 % at four times the time)."""
+
 OPACITY = 0.72
 """Share of colour over tissue: the hue stays readable and the glands stay visible."""
 
@@ -107,15 +110,15 @@ def paint(values: NDArray[np.float32], tile_map: TileMap) -> NDArray[np.uint8]:
         (h, w) uint8 rows of `palette()`.
     """
     grid, there = tile_map.grid(values)
-    select = np.ix_(tile_map.rows, tile_map.columns)
     said = np.isfinite(grid)
     indices = np.full(grid.shape, _TRANSPARENT, dtype=np.uint8)
     indices[said] = colour_index(grid[said])
-    painted = indices[select]
-    silent = (there & ~said)[select]
-    height, width = painted.shape
-    stripe = (np.arange(height)[:, None] + np.arange(width)) % _HATCH_PERIOD < _HATCH_PERIOD // 2
-    return np.where(silent, np.where(stripe, _HATCH_LIGHT, _HATCH_DARK), painted).astype(np.uint8)
+    indices[there & ~said] = _HATCH_LIGHT
+    painted = indices[tile_map.rows][:, tile_map.columns]
+    down, across = np.nonzero(painted == _HATCH_LIGHT)
+    dark = (down + across) % _HATCH_PERIOD >= _HATCH_PERIOD // 2
+    painted[down[dark], across[dark]] = _HATCH_DARK
+    return painted
 
 
 def palette() -> NDArray[np.uint8]:
@@ -135,22 +138,46 @@ def overlay_png(painted: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def heatmap_png(overview: NDArray[np.uint8], painted: NDArray[np.uint8], marker: str, result: Result) -> bytes:
-    """A whole picture: the slide in grey, the heatmap over it, a legend below.
+@dataclass(frozen=True, slots=True)
+class Underlay:
+    """What all heatmaps of a slide share, made once.
+
+    Attributes:
+        grey: (h, w) uint16, the overview's luma times 256, so that a palette index can be added.
+        blends: (65536, 3) uint8 RGB: the colour of a luma times 256 plus a palette index.
+    """
+
+    grey: NDArray[np.uint16]
+    blends: NDArray[np.uint8]
+
+
+def underlay(overview: NDArray[np.uint8]) -> Underlay:
+    """The overview in grey, ready for heatmaps.
 
     Args:
         overview: (h, w, 3) uint8 RGB.
+    """
+    luma = np.rint(overview.astype(np.float32) @ np.array(_GREY, dtype=np.float32)).astype(np.uint16)
+    levels = np.arange(256, dtype=np.float32)[:, None, None]
+    blends = levels * (1 - OPACITY) + palette().astype(np.float32) * OPACITY
+    blends[:, _TRANSPARENT] = levels[:, 0]
+    return Underlay(luma * 256, np.rint(blends).astype(np.uint8).reshape(-1, 3))
+
+
+def heatmap_png(below: Underlay, painted: NDArray[np.uint8], marker: str, result: Result) -> bytes:
+    """A whole picture: the slide in grey, the heatmap over it, a legend below.
+
+    Args:
+        below: The slide.
         painted: (h, w) uint8 from `paint`.
         marker: Name for the legend.
         result: Gives the notice and the bundle for the legend.
     """
-    grey = (overview.astype(np.float32) @ np.array(_GREY, dtype=np.float32))[..., None]
-    blended = grey * (1 - OPACITY) + palette()[painted] * OPACITY
-    picture = np.where((painted == _TRANSPARENT)[..., None], grey, blended)
-    image = add_legend(Image.fromarray(np.rint(picture).astype(np.uint8)), marker, result)
+    picture = below.blends.take(below.grey + painted, axis=0)
+    image = add_legend(Image.fromarray(picture), marker, result)
     said = PngInfo()
     said.add_text("Disclaimer", result.notice)
     said.add_text("Source", f"bundle {result.bundle.name} {result.bundle.version} {result.bundle.digest}")
     stream = io.BytesIO()
-    image.save(stream, "PNG", pnginfo=said, compress_level=4)
+    image.save(stream, "PNG", pnginfo=said, compress_level=_COMPRESSION)
     return stream.getvalue()

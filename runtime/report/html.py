@@ -128,6 +128,16 @@ def top_markers(neighbour: Neighbour) -> list[NeighbourMarker]:
     return sorted(neighbour.markers, key=lambda item: (-abs(item.z), item.marker))[:_TOP_MARKERS]
 
 
+def _sentence(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
+def _words(name: str) -> str:
+    """The name of a field as words."""
+    return name.replace("_", " ")
+
+
 def _template(name: str) -> str:
     return files(__package__).joinpath("templates", name).read_text("utf-8")
 
@@ -141,8 +151,18 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for number in (numbers.plain, numbers.signed, numbers.count, numbers.percent, numbers.anything):
+    for number in (
+        numbers.plain,
+        numbers.signed,
+        numbers.count,
+        numbers.percent,
+        numbers.percentile,
+        numbers.tenth,
+        numbers.anything,
+    ):
         environment.filters[number.__name__] = number
+    environment.filters["sentence"] = _sentence
+    environment.filters["words"] = _words
     environment.filters["top_markers"] = top_markers
     return environment
 
@@ -205,7 +225,7 @@ def _channels(result: Result, images: ReportImages, patches: dict[str, str]) -> 
     """Channel pictures by patch element and marker, each with what was measured, ready to be shown."""
     measured = {
         neighbour.patch: {
-            item.marker: f"z {numbers.signed(item.z)}, intensity {numbers.plain(item.intensity)}"
+            item.marker: f"z {numbers.signed(item.z)}, intensity {numbers.tenth(item.intensity)}"
             for item in neighbour.markers
         }
         for row in result.evidence

@@ -31,6 +31,16 @@ def percent(share: float | None) -> str:
     return MISSING if share is None else f"{100 * share:.0f}{THIN_SPACE}%"
 
 
+def tenth(value: float | None) -> str:
+    """One decimal, such as '41.4': for intensities, whose second decimal nothing supports."""
+    return MISSING if value is None else f"{value:.1f}"
+
+
+def percentile(value: float) -> str:
+    """A percentile in whole numbers, such as '14'; below one, '<1'."""
+    return "<1" if 0 < value < 1 else f"{value:.0f}"
+
+
 def anything(value: object) -> str:
     """A parameter or metric of unknown kind: floats with two to six decimals, never rounded to zero."""
     if isinstance(value, bool) or value is None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ..atomic import atomic_open, atomic_write, make_directory, output_error, remove_leftovers
 from .document import result_json
 from .geojson import write_geojson
-from .heatmap import heatmap_png, map_tiles, marker_values, overlay_png, paint
+from .heatmap import heatmap_png, map_tiles, marker_values, overlay_png, paint, underlay
 from .html import render_report
 from .images import ReportImages, resized_to
 from .schema import Result
+from .staging import Staging, staging
 
 RESULT_NAME = "result.json"
 REPORT_NAME = "report.html"
@@ -41,7 +40,8 @@ class _Painted:
 def write_outputs(directory: Path, result: Result, tiles: pa.Table, images: ReportImages) -> tuple[Path, ...]:
     """Write the outputs of one run; `result.json` comes last, so where it stands all the others are whole.
 
-    An older `result.json` is removed first, so that a run that is cut short over an older one does not look finished.
+    All files are written beside their places and moved once the last is whole. Until then an older run's files stay;
+    they go before the first new one comes. A run that fails leaves the folder as it found it.
     Equal arguments give equal bytes, but for the timing in `result.json` and in the report. A marker without an
     estimate in any tile has no heatmap.
 
@@ -58,16 +58,15 @@ def write_outputs(directory: Path, result: Result, tiles: pa.Table, images: Repo
         OutputNotWritableError: The folder or a file can't be written.
         DiskFullError: There is no room.
     """
-    _prepare(directory)
     painted = _paint_all(result, tiles, images)
-    written = [
-        _write_tiles(directory / TILES_NAME, result, tiles),
-        _write_geojson(directory / GEOJSON_NAME, result, tiles),
-        *_write_heatmaps(directory / HEATMAPS_NAME, result, painted),
-        _write(directory / REPORT_NAME, _report(result, images, painted)),
-        _write(directory / RESULT_NAME, result_json(result)),
-    ]
-    return tuple(written)
+    with staging(directory) as files:
+        _write_tiles(files, result, tiles)
+        with files.open(GEOJSON_NAME) as stream:
+            write_geojson(stream, result, tiles)
+        _write_heatmaps(files, result, painted)
+        files.write(REPORT_NAME, _report(result, images, painted))
+        files.write(RESULT_NAME, result_json(result))
+        return files.publish(_older(directory))
 
 
 def heatmap_names(markers: Iterable[str]) -> dict[str, str]:
@@ -85,20 +84,10 @@ def heatmap_names(markers: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _prepare(directory: Path) -> None:
-    make_directory(directory)
-    make_directory(directory / HEATMAPS_NAME)
-    try:
-        (directory / RESULT_NAME).unlink(missing_ok=True)
-        for stale in (directory / HEATMAPS_NAME).glob("*.png"):
-            stale.unlink()
-    except OSError as error:
-        raise output_error(error, directory) from error
-    for name in (RESULT_NAME, REPORT_NAME, TILES_NAME, GEOJSON_NAME):
-        remove_leftovers(directory / name)
-    for leftover in (directory / HEATMAPS_NAME).glob(".*.png.*.tmp"):
-        with suppress(OSError):
-            leftover.unlink()
+def _older(directory: Path) -> list[Path]:
+    """What an earlier run may have left, `result.json` first."""
+    names = (RESULT_NAME, REPORT_NAME, TILES_NAME, GEOJSON_NAME)
+    return [*(directory / name for name in names), *sorted((directory / HEATMAPS_NAME).glob("*.png"))]
 
 
 def _paint_all(result: Result, tiles: pa.Table, images: ReportImages) -> _Painted:
@@ -115,30 +104,18 @@ def _report(result: Result, images: ReportImages, painted: _Painted) -> bytes:
     return render_report(result, images, painted.overview, overlays).encode()
 
 
-def _write(path: Path, content: bytes) -> Path:
-    atomic_write(path, content)
-    return path
-
-
-def _write_tiles(path: Path, result: Result, tiles: pa.Table) -> Path:
+def _write_tiles(files: Staging, result: Result, tiles: pa.Table) -> None:
     said = {
         "notice": result.notice,
         "schema_version": result.schema_version,
         "bundle": f"{result.bundle.name} {result.bundle.version} {result.bundle.digest}",
         "slide_sha256": result.slide.sha256,
     }
-    with atomic_open(path) as stream:
+    with files.open(TILES_NAME) as stream:
         pq.write_table(tiles.replace_schema_metadata(said), stream, compression="zstd")
-    return path
 
 
-def _write_geojson(path: Path, result: Result, tiles: pa.Table) -> Path:
-    with atomic_open(path) as stream:
-        write_geojson(stream, result, tiles)
-    return path
-
-
-def _write_heatmaps(directory: Path, result: Result, painted: _Painted) -> Iterator[Path]:
-    names = heatmap_names(painted.maps)
+def _write_heatmaps(files: Staging, result: Result, painted: _Painted) -> None:
+    names, below = heatmap_names(painted.maps), underlay(painted.overview)
     for marker, indices in painted.maps.items():
-        yield _write(directory / names[marker], heatmap_png(painted.overview, indices, marker, result))
+        files.write(f"{HEATMAPS_NAME}/{names[marker]}", heatmap_png(below, indices, marker, result))

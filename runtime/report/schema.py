@@ -100,8 +100,8 @@ class NotesSection(_Section):
     """The clinical notes as the text tower saw them."""
 
     given: bool
-    facts: dict[str, str]
-    prompt: str | None = Field(description="The prompt, or null for free text, which is never repeated.")
+    facts: dict[str, str] = Field(description="The facts whose names are known clinical ones.")
+    prompt: str | None = Field(description="The prompt, or null where it holds free text or facts of unknown names.")
     tokens: int
     truncated: bool
     dropped: list[str] = Field(description="What was left out as an identifier, by kind, without its content.")

@@ -1,7 +1,7 @@
 """Whole-slide images: opened by the reader whose pixels can be trusted, and cut into tiles of tissue."""
 
 from .digest import slide_digest
-from .grid import TileGrid, TilePlan, plan_tiles
+from .grid import TileGrid, TilePlan, plan_tiles, round_half_up
 from .open import open_slide
 from .overview import Overview, read_overview
 from .quality import is_blurred
@@ -35,5 +35,6 @@ __all__ = [
     "plan_tiles",
     "read_overview",
     "read_region",
+    "round_half_up",
     "slide_digest",
 ]

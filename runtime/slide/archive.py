@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ..errors import CorruptSlideError, DiskFullError, NotASlideError
+from .names import printable, shown
 
 MAX_ENTRIES = 20_000
 """Members of an archive. A slide has a few dozen instances, a concatenated one some hundreds."""
@@ -19,56 +22,82 @@ MAX_RATIO = 200
 """Bytes unpacked for one packed. Compressed frames hardly shrink, plain blank glass about a hundredfold, a bomb a
 thousandfold."""
 
+_BEGINNINGS = (b"PK\x03\x04", b"PK\x05\x06")
+"""Of a zip's first member, and of the end record of one that has none."""
+
 _HEAD = 132
 _MAGIC = b"DICM"
 _BLOCK = 1 << 20
 _ENCRYPTED = 0x1
 
 
-def extract_dicom(archive: Path, folder: Path) -> None:
+def is_zip(path: Path) -> bool:
+    """Whether a file begins as a zip does, whole or cut short; a slide may hold the marks further on by chance."""
+    with path.open("rb") as file:
+        return file.read(len(_BEGINNINGS[0])) in _BEGINNINGS
+
+
+def extract_dicom(archive: Path, folder: Path) -> dict[Path, str]:
     """Write every DICOM file of a zip into a folder, under names of our own; nothing else of it is written.
 
     Args:
         archive: The zip file.
         folder: An empty private folder.
 
+    Returns:
+        The files written, and what messages call each: its name in the archive.
+
     Raises:
         NotASlideError: The archive holds no DICOM, is encrypted, or looks made to do harm (links, bombs).
-        CorruptSlideError: It is damaged.
+        CorruptSlideError: It is damaged or cut short.
         DiskFullError: The folder's disk has no room for it.
     """
     try:
         with zipfile.ZipFile(archive) as packed:
-            members = _members(packed, archive, folder)
-            written = sum(_extract(packed, member, folder / f"{index:06}.dcm") for index, member in enumerate(members))
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise CorruptSlideError(f"{archive.name} is damaged: its contents don't unpack. Copy it again.") from error
+            targets = {folder / f"{index:06}.dcm": one for index, one in enumerate(_members(packed, archive, folder))}
+            written = {path: _called(one, archive) for path, one in targets.items() if _extract(packed, one, path)}
     except (NotImplementedError, RuntimeError) as error:
         raise NotASlideError(
-            f"{archive.name} is packed in a way that can't be read. Unpack it and give the folder."
+            f"{shown(archive)} is packed in a way that can't be read. Unpack it and give the folder."
         ) from error
-    if written == 0:
-        raise NotASlideError(f"{archive.name} holds no DICOM file. Give a zip of the instances of one DICOM slide.")
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, struct.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; bzip2 reports damage as an OSError without a number
+        raise CorruptSlideError(
+            f"{shown(archive)} is a zip that is damaged or cut short: its contents don't unpack. Copy it again."
+        ) from error
+    if not written:
+        raise NotASlideError(f"{shown(archive)} holds no DICOM file. Give a zip of the instances of one DICOM slide.")
+    return written
+
+
+def _called(member: zipfile.ZipInfo, archive: Path) -> str:
+    name = PurePosixPath(member.filename.replace("\\", "/")).name
+    return f"{printable(name) or 'a file'} in {shown(archive)}"
 
 
 def _members(packed: zipfile.ZipFile, archive: Path, folder: Path) -> list[zipfile.ZipInfo]:
     """The archive's files, after its own word on them has been checked."""
     members = [member for member in packed.infolist() if not member.is_dir()]
     if len(members) > MAX_ENTRIES:
-        raise NotASlideError(f"{archive.name} holds {len(members):,} files, more than any slide. Give the slide's own.")
+        raise NotASlideError(
+            f"{shown(archive)} holds {len(members):,} files, more than any slide. Give the slide's own."
+        )
     if any(stat.S_ISLNK(member.external_attr >> 16) for member in members):
-        raise NotASlideError(f"{archive.name} holds links, which a DICOM slide never does. Pack the files themselves.")
+        raise NotASlideError(
+            f"{shown(archive)} holds links, which a DICOM slide never does. Pack the files themselves."
+        )
     if any(member.flag_bits & _ENCRYPTED for member in members):
-        raise NotASlideError(f"{archive.name} is encrypted. Unpack it and give the folder.")
+        raise NotASlideError(f"{shown(archive)} is encrypted. Unpack it and give the folder.")
     unpacked = sum(member.file_size for member in members)
     if unpacked > MAX_RATIO * max(1, archive.stat().st_size):
         raise NotASlideError(
-            f"{archive.name} would unpack to over {MAX_RATIO} times its size, which no slide does. "
+            f"{shown(archive)} would unpack to over {MAX_RATIO} times its size, which no slide does. "
             "Unpack it yourself if you trust it, and give the folder."
         )
     if unpacked > shutil.disk_usage(folder).free:
         raise DiskFullError(
-            f"{archive.name} unpacks to {unpacked:,} bytes, and the disk of temporary files has no room for them. "
+            f"{shown(archive)} unpacks to {unpacked:,} bytes, and the disk of temporary files has no room for them. "
             "Free some, set TMPDIR to another disk, or unpack it yourself and give the folder."
         )
     return members

@@ -7,7 +7,6 @@ reads them, and wsidicom what OpenSlide can't.
 from __future__ import annotations
 
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,12 +15,13 @@ from pathlib import Path
 import openslide
 
 from ..errors import NotASlideError
-from .archive import extract_dicom
+from .archive import extract_dicom, is_zip
 from .dicom_jpeg import DicomJpegReader, frame_numbers, is_plain_jpeg
 from .instances import Instance
+from .names import DICOM_FORMAT, printable, shown
 from .openslide import OpenSlideReader, background, levels
 from .resolution import resolve
-from .series import Image, check_base, images, series_in_folder, series_of_file
+from .series import Image, check_base, images, series_in_folder, series_of_file, series_of_files
 from .types import Level, Slide, SlideInfo, UnreadableTileError
 from .wsidicom import open_wsidicom
 
@@ -41,20 +41,14 @@ def open_dicom(path: Path, mpp: float | None) -> Slide:
         raise
 
 
-def is_zip(path: Path) -> bool:
-    """Whether a file is a zip archive from its first byte on; a slide may hold the mark near its end by chance."""
-    with path.open("rb") as file:
-        return file.read(2) == b"PK" and zipfile.is_zipfile(path)
-
-
 def _open(path: Path, mpp: float | None, resources: ExitStack) -> Slide:
     instances = _instances(path, resources)
-    found = images(instances, path.name)
-    resolution, warnings = resolve(path.name, found[0].head.spacing, "DICOM PixelSpacing", mpp)
-    check_base(found, path.name)
+    found = images(instances, shown(path))
+    resolution, warnings = resolve(shown(path), found[0].head.spacing, "DICOM PixelSpacing", mpp)
+    check_base(found, shown(path), mpp)
     info = SlideInfo(
-        name=path.name if path.is_dir() else path.stem,
-        format="DICOM-WSI",
+        name=shown(path) if path.is_dir() else printable(path.stem),
+        format=DICOM_FORMAT,
         reader="dicom-jpeg",
         resolution=resolution,
         levels=_levels(found),
@@ -66,11 +60,9 @@ def _open(path: Path, mpp: float | None, resources: ExitStack) -> Slide:
 
 def _instances(path: Path, resources: ExitStack) -> tuple[Instance, ...]:
     if path.is_dir():
-        return series_in_folder(path, path.name)
+        return series_in_folder(path, shown(path))
     if is_zip(path):
-        folder = _private_folder(resources)
-        extract_dicom(path, folder)
-        return series_in_folder(folder, path.name)
+        return series_of_files(extract_dicom(path, _private_folder(resources)), shown(path))
     return series_of_file(path)
 
 

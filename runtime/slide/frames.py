@@ -155,15 +155,14 @@ def _by_fragments(file: int, instance: Instance, fragments: list[tuple[int, int]
 
 
 def _cut_short(instance: Instance) -> CorruptSlideError:
-    return CorruptSlideError(f"{instance.path.name} is cut short: its pixels run beyond its end. Copy the slide again.")
+    return CorruptSlideError(f"{instance.name} is cut short: its pixels run beyond its end. Copy the slide again.")
 
 
 def _damaged(instance: Instance) -> CorruptSlideError:
-    return CorruptSlideError(f"The pixel data of {instance.path.name} are damaged. Export or copy the slide again.")
+    return CorruptSlideError(f"The pixel data of {instance.name} are damaged. Export or copy the slide again.")
 
 
 def _fewer(instance: Instance) -> IncompleteSlideError:
     return IncompleteSlideError(
-        f"{instance.path.name} holds fewer tiles than the {instance.frames} that its header states. "
-        "Export the slide again."
+        f"{instance.name} holds fewer tiles than the {instance.frames} that its header states. Export the slide again."
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import NoTissueError, ResolutionTooCoarseError
+from .names import DICOM_FORMAT
 from .overview import Overview
 from .tissue import Masks
 from .types import SlideInfo
@@ -42,7 +42,8 @@ class TileGrid:
         extent: Width of a tile in level-0 pixels, size · mpp / (horizontal µm per level-0 pixel).
         columns: (n,) int32, column of each tile on the grid.
         rows: (n,) int32, row of each tile on the grid.
-        origins: (n, 2) int32, top-left corners (x, y) in level-0 pixels, row by row; x = round(column · extent).
+        origins: (n, 2) int32, top-left corners (x, y) in level-0 pixels, row by row; x = column · extent, halves
+            rounded up.
         tissue: (n,) float32, share of each tile that is tissue, 0 to 1.
         extent_y: Height of a tile in level-0 pixels; differs from `extent` where pixels are not square.
     """
@@ -96,7 +97,7 @@ def plan_tiles(info: SlideInfo, overview: Overview, masks: Masks, *, size: int, 
     level = choose_level(info, mpp)
     extents = (size * mpp / info.resolution.x, size * mpp / info.resolution.y)
     columns, rows = _whole_grid(info, extents)
-    origins = np.column_stack([_round(columns * extents[0]), _round(rows * extents[1])]).astype(np.int32)
+    origins = np.column_stack([round_half_up(columns * extents[0]), round_half_up(rows * extents[1])]).astype(np.int32)
     boxes = np.column_stack([origins, origins + extents]) / overview.scale
     tissue, pen, fold = (_shares(mask, boxes) for mask in (masks.tissue, masks.pen, masks.folds))
     inked = pen > PEN_SHARE
@@ -124,13 +125,23 @@ def choose_level(info: SlideInfo, mpp: float) -> int:
     """
     coarser = max(info.resolution.x, info.resolution.y)
     if coarser > mpp * MAXIMUM_ENLARGEMENT:
-        raise ResolutionTooCoarseError(
-            f"{info.name} has {coarser:.3g} µm per pixel at its finest, but the H&E tower takes {mpp:.3g} µm/px. "
-            f"Enlarging more than {MAXIMUM_ENLARGEMENT} times would invent detail; rescan at a higher magnification, "
-            "or pass --mpp if the stated resolution is wrong."
-        )
+        raise ResolutionTooCoarseError(_too_coarse(info, coarser, mpp))
     fine = [i for i, level in enumerate(info.levels) if coarser * level.downsample <= mpp * (1 + SCALE_TOLERANCE)]
     return max(fine, key=lambda i: info.levels[i].downsample, default=0)
+
+
+def round_half_up(values: ArrayLike) -> NDArray[np.int64]:
+    """Level-0 coordinates as whole pixels: halves go up, in the same direction everywhere on the slide.
+
+    This is how the grid rounds; whoever works out a corner of a tile again (a report, a viewer) must round like it.
+
+    Args:
+        values: Coordinates in pixels, of any shape; `column * extent` for the left edge of a column.
+
+    Returns:
+        int64, of the same shape.
+    """
+    return np.floor(np.asarray(values) + 0.5).astype(np.int64)
 
 
 def source_size(info: SlideInfo, plan: TilePlan) -> tuple[int, int]:
@@ -149,7 +160,7 @@ def source_origins(info: SlideInfo, plan: TilePlan) -> NDArray[np.int64]:
     """
     level = info.levels[plan.level]
     limit = np.subtract((level.width, level.height), source_size(info, plan))
-    return np.maximum(np.minimum(_round(plan.grid.origins / level.downsample), limit), 0)
+    return np.maximum(np.minimum(round_half_up(plan.grid.origins / level.downsample), limit), 0)
 
 
 def _snap(length: float, size: int) -> int:
@@ -192,9 +203,22 @@ def _at(sums: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64
     return np.asarray(upper * (1 - v) + lower * v)
 
 
-def _round(values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-    """Half up, in the same direction everywhere on the slide."""
-    return np.floor(np.asarray(values) + 0.5).astype(np.int64)
+def _too_coarse(info: SlideInfo, finest: float, mpp: float) -> str:
+    """Why a slide can't be used at `mpp`.
+
+    Coarse DICOM has most likely lost its finest instance. Another --mpp would not bring that back; it
+    would give false scales.
+    """
+    remedy = (
+        "the full-resolution instance of the DICOM series may be missing: export all of its instances; if they are "
+        "all there, rescan at a higher magnification."
+        if info.format == DICOM_FORMAT
+        else "rescan at a higher magnification, or pass --mpp if the stated resolution is wrong."
+    )
+    return (
+        f"{info.name} has {finest:.3g} µm per pixel at its finest, but the H&E tower takes {mpp:.3g} µm/px. "
+        f"Enlarging more than {MAXIMUM_ENLARGEMENT} times would invent detail; {remedy}"
+    )
 
 
 def _explain(info: SlideInfo, counts: dict[str, int]) -> str:

@@ -6,9 +6,8 @@ A header's errors are never repeated in a message: they may quote its values.
 from __future__ import annotations
 
 import logging
-import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +53,7 @@ class Instance:
 
     Attributes:
         path: Its file.
+        name: What messages call it; a file that was unpacked is not called by the name that it was given.
         sop_class: UID of the kind of object.
         series: UID of its series; groups instances, never shown.
         uid: UID of the instance; finds duplicates, never shown.
@@ -69,6 +69,7 @@ class Instance:
         frames: Number of frames in this instance.
         planes: Focal planes times optical paths.
         spacing: (x, y) µm per pixel of this level; None where it is not stated.
+        power: Magnification of the objective, such as 40; None where it is not stated.
         places: For each frame its (column, row) pixel of the whole image, from 0, where the header lists them (sparse
             tiling); None where all tiles follow row by row.
         part: Its place in a concatenation, or None.
@@ -77,6 +78,7 @@ class Instance:
     """
 
     path: Path
+    name: str
     sop_class: str
     series: str
     uid: str
@@ -92,6 +94,7 @@ class Instance:
     frames: int
     planes: int
     spacing: tuple[float, float] | None
+    power: float | None
     places: tuple[tuple[int, int], ...] | None
     part: Part | None
     pixels: int
@@ -129,24 +132,17 @@ def is_dicom(path: Path) -> bool:
         return file.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC
 
 
-def dicom_files(folder: Path, *, deep: bool = True) -> tuple[Path, ...]:
-    """All DICOM files in a folder, sorted; `deep` adds its sub-folders, but not through links."""
-    places = os.walk(folder) if deep else [next(os.walk(folder))]
-    files = (Path(place) / name for place, _, names in places for name in names)
-    return tuple(sorted(path for path in files if path.is_file() and is_dicom(path)))
-
-
-def read_instances(paths: Iterable[Path]) -> tuple[Instance, ...]:
-    """The headers of DICOM files.
+def read_instances(files: Mapping[Path, str]) -> tuple[Instance, ...]:
+    """The headers of DICOM files, each with what messages call it.
 
     Raises:
         CorruptSlideError: A header can't be read.
     """
-    return tuple(read_instance(path) for path in paths)
+    return tuple(read_instance(path, name) for path, name in files.items())
 
 
-def read_instance(path: Path) -> Instance:
-    """The header of one DICOM file; its pixels are not read.
+def read_instance(path: Path, name: str) -> Instance:
+    """The header of one DICOM file, which messages call `name`; its pixels are not read.
 
     Raises:
         CorruptSlideError: The header can't be read.
@@ -155,20 +151,21 @@ def read_instance(path: Path) -> Instance:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they quote header values
             header = pydicom.dcmread(file, stop_before_pixels=True)
-            return _instance(path, header, file.tell())
+            return _instance(path, name, header, file.tell())
     except OSError:
         raise
     except Exception:  # pydicom raises anything on damaged headers, and its messages quote header values
         raise CorruptSlideError(
-            f"The DICOM header of {path.name} is damaged or cut short. Export or copy the slide again."
+            f"The DICOM header of {name} is damaged or cut short. Export or copy the slide again."
         ) from None
 
 
-def _instance(path: Path, header: pydicom.Dataset, position: int) -> Instance:
+def _instance(path: Path, name: str, header: pydicom.Dataset, position: int) -> Instance:
     sop_class = str(header.get("SOPClassUID") or header.file_meta.MediaStorageSOPClassUID)
     slide = sop_class == SLIDE_CLASS  # others, such as a DICOMDIR, may lack what a slide must have
     return Instance(
         path=path,
+        name=name,
         sop_class=sop_class,
         series=str(header.SeriesInstanceUID) if slide else "",
         uid=str(header.SOPInstanceUID) if slide else "",
@@ -184,6 +181,7 @@ def _instance(path: Path, header: pydicom.Dataset, position: int) -> Instance:
         frames=int(header.get("NumberOfFrames", 1)),
         planes=_planes(header),
         spacing=_spacing(header),
+        power=_power(header),
         places=_places(header),
         part=_part(header),
         pixels=position,
@@ -211,6 +209,13 @@ def _spacing(header: pydicom.Dataset) -> tuple[float, float] | None:
                 if x is not None and y is not None:
                     return x * _MICROMETRES, y * _MICROMETRES
     return None
+
+
+def _power(header: pydicom.Dataset) -> float | None:
+    """Of the strongest objective that an optical path names."""
+    paths = header.get("OpticalPathSequence") or []
+    powers = [number(str(path.get("ObjectiveLensPower"))) for path in paths]
+    return max((power for power in powers if power is not None), default=None)
 
 
 def _places(header: pydicom.Dataset) -> tuple[tuple[int, int], ...] | None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+import stat
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import DiskFullError, NotASlideError, SlideError
-from .dicom import is_zip, open_dicom
+from .archive import is_zip
+from .dicom import open_dicom
+from .folder import reason
 from .instances import is_dicom
+from .names import shown
 from .openslide import OpenSlideReader, background, describe, open_handle
 from .resolution import check_override
 from .tiff import TiffJpegReader, open_direct
@@ -34,7 +38,7 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Slide:
 
     Raises:
         UsageError: `mpp` is not a positive number.
-        NotASlideError: There is nothing at `path`, or no reader takes it.
+        NotASlideError: There is nothing at `path`, it can't be read, or no reader takes it.
         CorruptSlideError: It is cut short or damaged.
         MissingResolutionError: It does not state its resolution, and `mpp` is None.
         ImplausibleResolutionError: Its resolution is none that scanners give.
@@ -55,24 +59,26 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Slide:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise DiskFullError(
-                f"The disk of temporary files filled while {path.name} was opened. "
+                f"The disk of temporary files filled while {shown(path)} was opened. "
                 "Free some, or set TMPDIR to another disk."
             ) from error
         raise NotASlideError(
-            f"{path.name} can't be read ({error.strerror or 'input/output error'}). Check the path and its permissions."
+            f"{shown(path)} can't be read ({reason(error)}). Check the path and its permissions."
         ) from error
 
 
 def _holds_dicom(path: Path) -> bool:
     """Whether the path is for the DICOM readers; what is no readable file or folder is refused here."""
-    if not path.exists():
-        raise NotASlideError(f"There is no file or folder {path.name}. Check the path.")
-    if path.is_dir():
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotASlideError(f"{shown(path)} is not there. Check the path.") from error
+    if stat.S_ISDIR(status.st_mode):
         return True
-    if not path.is_file():
-        raise NotASlideError(f"{path.name} is not a regular file. Give a slide file, or a DICOM file, folder or zip.")
-    if path.stat().st_size == 0:
-        raise NotASlideError(f"{path.name} is empty. Copy the slide again from its source.")
+    if not stat.S_ISREG(status.st_mode):
+        raise NotASlideError(f"{shown(path)} is not a regular file. Give a slide file, or a DICOM file, folder or zip.")
+    if status.st_size == 0:
+        raise NotASlideError(f"{shown(path)} is empty. Copy the slide again from its source.")
     return is_dicom(path) or is_zip(path)
 
 

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import CorruptSlideError, NotASlideError
+from .names import DICOM_FORMAT, printable, shown
 from .resolution import number, resolve
 from .types import Level, SlideInfo, UnreadableTileError
 
 FORMATS = {
     "aperio": "Aperio SVS",
-    "dicom": "DICOM-WSI",
+    "dicom": DICOM_FORMAT,
     "generic-tiff": "Tiled TIFF",
     "hamamatsu": "Hamamatsu",
     "leica": "Leica SCN",
@@ -142,12 +143,12 @@ def open_handle(path: Path) -> Any:
         return openslide.OpenSlide(path)
     except openslide.OpenSlideUnsupportedFormatError as error:
         raise NotASlideError(
-            f"{path.name} is not a slide that any reader knows. "
+            f"{shown(path)} is not a slide that any reader knows. "
             "Give an SVS or another whole-slide file, or a DICOM file, folder or zip."
         ) from error
     except openslide.OpenSlideError as error:
         raise CorruptSlideError(
-            f"{path.name} looks like a slide, but can't be opened ({_reason(error, path)}). "
+            f"{shown(path)} looks like a slide, but can't be opened ({_reason(error, path)}). "
             "It is damaged, or coded in a way that is not supported; export it again from the scanner's software."
         ) from error
 
@@ -167,9 +168,9 @@ def describe(path: Path, properties: Mapping[str, str], mpp: float | None) -> Sl
     vendor = properties.get(openslide.PROPERTY_NAME_VENDOR, "")
     x, y = (number(properties.get(name)) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y))
     stated = (x, y) if x is not None and y is not None else None
-    resolution, warnings = resolve(path.name, stated, _source(vendor, properties), mpp)
+    resolution, warnings = resolve(shown(path), stated, _source(vendor, properties), mpp)
     return SlideInfo(
-        name=path.stem,
+        name=printable(path.stem),
         format=FORMATS.get(vendor, vendor or "unknown"),
         reader="openslide",
         resolution=resolution,
@@ -218,7 +219,7 @@ def slide_files(path: Path, vendor: str) -> tuple[Path, ...]:
 
 def _reason(error: Exception, path: Path) -> str:
     """OpenSlide's words without the folder, which may be named after a patient."""
-    return str(error).replace(str(path), path.name)
+    return printable(str(error).replace(str(path), path.name))
 
 
 def _source(vendor: str, properties: Mapping[str, str]) -> str:

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .types import Level, Slide, UnreadableTileError
+from .rebuild import Box, read_piece
+from .types import Level, Slide
 
 OVERVIEW_MPP = 8.0
 """Micrometres per pixel of an overview: a 128 µm tile is 16 pixels across, and the masks take under a second."""
@@ -25,17 +26,21 @@ however the lower levels of its file were made."""
 LEVEL_TOLERANCE = 1.05
 """A level this much coarser than asked for still serves: scanners round the downsample of their pyramids."""
 
+_ROUNDING = 1e-6
+"""Overview pixels. Sides of file tiles that are off a pixel's edge by no more lie on it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Overview:
     """A small picture of the whole slide.
 
     Attributes:
-        image: (h, w, 3) uint8 RGB; white where a file tile could not be read.
+        image: (h, w, 3) uint8 RGB; white where nothing could be read.
         scale: Level-0 pixels per pixel of the overview: pixel (i, j) covers level-0 columns j·scale to (j+1)·scale.
-        unreadable: Number of file tiles that could not be read.
+        unreadable: Number of file tiles that could not be read of the level that it was made from.
         mpp: Micrometres per pixel of the overview, the mean of both directions.
-        lost: Where those file tiles lie: boxes (left, upper, right, lower) in pixels of the overview.
+        lost: Where nothing could be read, at no finer level either: boxes (left, upper, right, lower) in pixels of the
+            overview.
     """
 
     image: NDArray[np.uint8]
@@ -50,7 +55,8 @@ def read_overview(slide: Slide, mpp: float = OVERVIEW_MPP) -> Overview:
 
     The coarsest level that is still as fine as asked for (of a small slide: level 0) is read tile by tile, each
     decoded once, and averaged over squares of a whole number of its pixels, so that overview pixels and level pixels
-    never drift apart. Beside the overview itself, memory holds one row of it.
+    never drift apart. A file tile that can't be read is filled in from the finer levels, down to level 0. Beside the
+    overview itself, memory holds one row of it.
 
     Args:
         slide: An open slide.
@@ -58,7 +64,7 @@ def read_overview(slide: Slide, mpp: float = OVERVIEW_MPP) -> Overview:
             coarser where it would have more than `MOST_PIXELS`.
 
     Returns:
-        The overview. Unreadable file tiles are white in it and counted.
+        The overview. Unreadable file tiles are counted; what no level gives is white in it and listed as lost.
     """
     resolution, whole = slide.info.resolution.mean, slide.info.levels[0]
     mpp = max(mpp, resolution * math.sqrt(whole.width * whole.height / MOST_PIXELS))
@@ -66,17 +72,21 @@ def read_overview(slide: Slide, mpp: float = OVERVIEW_MPP) -> Overview:
     geometry = slide.info.levels[level]
     factor = max(1, round(mpp / (resolution * geometry.downsample)))
     image = np.full((-(-geometry.height // factor), -(-geometry.width // factor), 3), 255, np.uint8)
-    lost: list[tuple[int, int, int, int]] = []
+    scale = factor * geometry.downsample
+    unreadable = 0
+    lost: list[Box] = []
     carry = np.zeros((1, image.shape[1], 3), np.float32)
     for row in range(geometry.rows):
         first, band = _open_band(geometry, factor, row, carry)
-        dark = [_darken(band, slide, level, factor, column, row) for column in range(geometry.columns)]
-        lost += [_box(geometry, factor, column, row) for column, read in enumerate(dark) if not read]
+        for column in range(geometry.columns):
+            piece = read_piece(slide, level, column, row)
+            _darken(band, piece.tile, geometry, factor, column, row)
+            unreadable += not piece.readable
+            lost += piece.lost
         rows = image[first : first + len(band)]
         rows[:] = np.rint(255 - band[: len(rows)])
         carry = band[-1:]
-    scale = factor * geometry.downsample
-    return Overview(image, scale, len(lost), resolution * scale, tuple(lost))
+    return Overview(image, scale, unreadable, resolution * scale, tuple(_box(place, scale) for place in lost))
 
 
 def _choose_level(slide: Slide, mpp: float) -> int:
@@ -103,13 +113,10 @@ def _open_band(level: Level, factor: int, row: int, carry: NDArray[np.float32]) 
     return first, band
 
 
-def _darken(band: NDArray[np.float32], slide: Slide, level: int, factor: int, column: int, row: int) -> bool:
-    """Add one file tile to the accumulator; returns whether it could be read (if not, it stays white)."""
-    try:
-        tile = slide.read_tile(level, column, row)
-    except UnreadableTileError:
-        return False
-    geometry = slide.info.levels[level]
+def _darken(
+    band: NDArray[np.float32], tile: NDArray[np.uint8], geometry: Level, factor: int, column: int, row: int
+) -> None:
+    """Add one file tile to the accumulator."""
     left, upper = column * geometry.tile_width, row * geometry.tile_height
     inside = tile[: geometry.height - upper, : geometry.width - left]
     darkness = np.float32(255) - inside
@@ -119,14 +126,17 @@ def _darken(band: NDArray[np.float32], slide: Slide, level: int, factor: int, co
     aligned[before[0] :, before[1] :][: darkness.shape[0], : darkness.shape[1]] = darkness
     small = cv2.resize(aligned, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
     band[: small.shape[0], left // factor : left // factor + small.shape[1]] += small
-    return True
 
 
-def _box(level: Level, factor: int, column: int, row: int) -> tuple[int, int, int, int]:
-    """The overview pixels that a file tile touches."""
-    left, upper = column * level.tile_width, row * level.tile_height
-    right, lower = min(left + level.tile_width, level.width), min(upper + level.tile_height, level.height)
-    return left // factor, upper // factor, -(-right // factor), -(-lower // factor)
+def _box(place: Box, scale: float) -> tuple[int, int, int, int]:
+    """The overview pixels that a box of level-0 pixels touches by more than the rounding of a downsample."""
+    left, upper, right, lower = (side / scale for side in place)
+    return (
+        math.floor(left + _ROUNDING),
+        math.floor(upper + _ROUNDING),
+        math.ceil(right - _ROUNDING),
+        math.ceil(lower - _ROUNDING),
+    )
 
 
 def _whole(length: int, factor: int) -> int:

@@ -80,7 +80,8 @@ def _check_plausible(name: str, resolution: Resolution) -> None:
     if not (min(x, y) >= FINEST_MPP and max(x, y) <= COARSEST_MPP):
         raise ImplausibleResolutionError(
             f"{name} is {x:g} × {y:g} µm per pixel (source: {resolution.source}); slide scanners give "
-            f"{FINEST_MPP:g} to {COARSEST_MPP:g}. It may be an overview image, or the unit may be wrong. "
+            f"{FINEST_MPP:g} to {COARSEST_MPP:g}. It may be an overview image, or DICOM without its "
+            "full-resolution instance, or the unit may be wrong. "
             "Give the full-resolution scan, or pass --mpp if you know the true value."
         )
     if max(x, y) > WIDEST_ASPECT * min(x, y):

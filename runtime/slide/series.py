@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,24 @@ from numpy.typing import NDArray
 from pydicom.uid import UID
 
 from ..errors import AmbiguousSlideError, CorruptSlideError, IncompleteSlideError, NotASlideError, NoVolumeImageError
+from .folder import dicom_files
 from .frames import frame_extents
-from .instances import SLIDE_CLASS, Instance, dicom_files, read_instance, read_instances
+from .instances import SLIDE_CLASS, Instance, read_instance, read_instances
+from .names import shown
+from .resolution import WIDEST_ASPECT
 
 _ASIDE = ("LABEL", "OVERVIEW", "LOCALIZER", "THUMBNAIL")
 """Kinds of image that are never read: they may show the patient's name, or repeat the tissue."""
+
+_MICRONS_TIMES_POWER = 10.0
+"""Scanners give about 10 µm per pixel divided by the objective's magnification: 0.25 at 40x, 0.5 at 20x."""
+
+_COARSER_THAN_OBJECTIVE = 1.6
+"""The next level of a pyramid is at least twice as coarse as its base, and bases differ from the rule by a fifth (0.2
+to 0.28 at 40x): a finest image this much coarser than the rule is no base."""
+
+_SAME_SPACING = 1.01
+"""Ratio up to which two stated spacings are the same: a thumbnail repeats its source's to the rounding of a number."""
 
 _MAX_SIDE = 1 << 24
 """Pixels. Beyond any slide (a whole slide at 0.05 µm/px is 1.5 million across); guards against absurd headers."""
@@ -54,30 +67,47 @@ def series_in_folder(folder: Path, name: str) -> tuple[Instance, ...]:
         name: What messages call it.
 
     Raises:
-        NotASlideError: There is no DICOM, or none of the whole-slide kind.
-        NoVolumeImageError: There are only labels, overviews or thumbnails.
-        AmbiguousSlideError: There is more than one series.
-        CorruptSlideError: A header can't be read.
+        NotASlideError: There is no DICOM, or none of the whole-slide kind, or something that can't be read.
+        SlideError: As `series_of_files`.
     """
-    found = read_instances(dicom_files(folder))
+    found = dicom_files(folder, name)
     if not found:
         raise NotASlideError(f"{name} holds no DICOM file. Give a slide file, or the folder of a DICOM slide.")
-    return _one_series(found, name)
+    return series_of_files({path: shown(path) for path in found}, name)
+
+
+def series_of_files(files: Mapping[Path, str], name: str) -> tuple[Instance, ...]:
+    """The tissue instances of the one series that DICOM files hold.
+
+    Args:
+        files: The files, and what messages call each.
+        name: What messages call all of them.
+
+    Raises:
+        NotASlideError: None is of the whole-slide kind.
+        NoVolumeImageError: There are only labels, overviews or thumbnails.
+        AmbiguousSlideError: There is more than one series.
+        IncompleteSlideError: The full-resolution instance is missing.
+        CorruptSlideError: A header can't be read.
+    """
+    return _one_series(read_instances(files), name)
 
 
 def series_of_file(path: Path) -> tuple[Instance, ...]:
     """The tissue instances of one file's series, from that file's folder.
 
     Raises:
-        NotASlideError: The file is DICOM of another kind than whole-slide images.
+        NotASlideError: The file is DICOM of another kind than whole-slide images, or its folder can't be read.
         NoVolumeImageError: There are only labels, overviews or thumbnails.
+        IncompleteSlideError: The full-resolution instance is missing.
         CorruptSlideError: The file's header can't be read, or that of another in its folder that may belong to it.
     """
-    given = read_instance(path)
+    name = shown(path)
+    given = read_instance(path, name)
     if given.sop_class != SLIDE_CLASS:
-        raise _another_kind((given,), path.name)
-    beside = (other for other in dicom_files(path.parent, deep=False) if other != path)
-    return _one_series((given, *(one for one in read_instances(beside) if one.series == given.series)), path.name)
+        raise _another_kind((given,), name)
+    beside = {other: shown(other) for other in dicom_files(path.parent, name, deep=False) if other != path}
+    return _one_series((given, *(one for one in read_instances(beside) if one.series == given.series)), name)
 
 
 def images(instances: Sequence[Instance], name: str) -> tuple[Image, ...]:
@@ -105,17 +135,47 @@ def images(instances: Sequence[Instance], name: str) -> tuple[Image, ...]:
     return tuple(found)
 
 
-def check_base(found: Sequence[Image], name: str) -> None:
-    """Refuse a series whose every image says that it was made from a finer one.
+def check_base(found: Sequence[Image], name: str, override: float | None = None) -> None:
+    """Refuse a series whose finest image says that it was made from a finer one, or is too coarse for its objective.
+
+    Args:
+        found: The levels, finest first.
+        name: What messages call the slide.
+        override: The user's µm/px for the finest level, or None. Where it agrees with what the image itself states, the
+            user knows that the scanner was coarser than its objective, and scales are right in any case.
 
     Raises:
         IncompleteSlideError: The full-resolution instance is missing.
     """
-    if all(image.head.resampled for image in found):
-        raise IncompleteSlideError(
-            f"The full-resolution instance of {name} is missing: every image in it says that it was resampled "
-            "from a finer one. Export all instances of the series."
+    finest = found[0].head
+    if finest.resampled:
+        raise _without_base(name, "its finest image says that it was resampled from a finer one")
+    power = max((image.head.power for image in found if image.head.power is not None), default=None)
+    if power is None or finest.spacing is None:
+        return
+    spacing, expected = sum(finest.spacing) / 2, _MICRONS_TIMES_POWER / power
+    confirmed = override is not None and 1 / WIDEST_ASPECT <= override / spacing <= WIDEST_ASPECT
+    if spacing > _COARSER_THAN_OBJECTIVE * expected and not confirmed:
+        raise _without_base(
+            name,
+            f"it was scanned at {power:g}x, which gives about {expected:.2g} µm per pixel, and its finest image has "
+            f"{spacing:.3g}",
         )
+
+
+def _check_thumbnails(finest: Instance, slides: Sequence[Instance], name: str) -> None:
+    """Refuse a series with a thumbnail, which is made from the tissue image, that is finer than what is there of it."""
+    for thumbnail in slides:
+        if thumbnail.kind != "THUMBNAIL" or thumbnail.series != finest.series:
+            continue
+        if thumbnail.spacing and finest.spacing and sum(thumbnail.spacing) < sum(finest.spacing) / _SAME_SPACING:
+            raise _without_base(name, "its thumbnail is finer than its finest tissue image")
+
+
+def _without_base(name: str, why: str) -> IncompleteSlideError:
+    return IncompleteSlideError(
+        f"The full-resolution instance of {name} is missing: {why}. Export all instances of the series."
+    )
 
 
 def _one_series(found: Sequence[Instance], name: str) -> tuple[Instance, ...]:
@@ -136,6 +196,7 @@ def _one_series(found: Sequence[Instance], name: str) -> tuple[Instance, ...]:
             f"{name} holds {len(series)} DICOM series, so it is not one slide. "
             "Give a folder with one series, or one file of the series that you mean."
         )
+    _check_thumbnails(max(tissue.values(), key=lambda instance: instance.width), slides, name)
     return tuple(sorted(tissue.values(), key=lambda instance: str(instance.path)))
 
 
@@ -150,7 +211,7 @@ def _check_pixels(instance: Instance, name: str) -> None:
     sides = (instance.width, instance.height, instance.tile_width, instance.tile_height)
     if not all(0 < side < _MAX_SIDE for side in sides) or min(instance.frames, instance.samples, instance.bits) < 1:
         raise CorruptSlideError(
-            f"The DICOM header of {instance.path.name} is cut short or states an impossible size. Export it again."
+            f"The DICOM header of {instance.name} is cut short or states an impossible size. Export it again."
         )
     if instance.samples != 3 or instance.bits != 8:
         raise NotASlideError(

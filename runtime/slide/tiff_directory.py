@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import CorruptSlideError
 from .jpeg import Colour
+from .names import shown
 
 _JPEG = 7
 _CONTIGUOUS = 1
@@ -91,7 +92,7 @@ def check_extent(path: Path, pages: Sequence[Page]) -> None:
     needed = max((int((page.offsets + page.counts).max()) for page in pages if page.offsets.size), default=0)
     if needed > size:
         raise CorruptSlideError(
-            f"{path.name} is cut short: its tiles need {needed:,} bytes, the file has {size:,}. "
+            f"{shown(path)} is cut short: its tiles need {needed:,} bytes, the file has {size:,}. "
             "Copy it again from its source."
         )
 
@@ -104,7 +105,7 @@ def refuse_cut_short(path: Path) -> None:
     """
     if _is_cut_short(path):
         raise CorruptSlideError(
-            f"{path.name} is cut short: it names parts beyond its end. Copy it again from its source."
+            f"{shown(path)} is cut short: it names parts beyond its end. Copy it again from its source."
         )
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
+import openslide
 import pyarrow.parquet as pq
 import pytest
 
+from haiku_edge.export.synthetic import MPP, write_svs
+from haiku_edge.runtime.errors import NoTissueError
 from haiku_edge.runtime.inference import PredictOptions, open_model, predict
 from tests.conftest import Run
 
@@ -91,7 +96,11 @@ def test_identifiers_reach_no_output_and_no_message(haiku_edge: Run, small_slide
     done = haiku_edge("predict", small_slide, "--clinical", secret, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     everything = done.stdout + done.stderr
-    everything += "".join(p.read_text(errors="replace") for p in (tmp_path / "out").rglob("*") if p.is_file())
+    written = tmp_path / "out" / "small"
+    everything += "".join(p.read_text(errors="replace") for p in written.rglob("*") if p.is_file())
+    everything += gzip.decompress((written / "tiles.geojson.gz").read_bytes()).decode()
+    table = pq.read_table(written / "tiles.parquet")
+    everything += f"{table.schema} {table.drop_columns(['vector']).to_pydict()}"
     assert not any(part in everything for part in ("Testcase", "8812345", "1950-02-03"))
     result = json.loads((tmp_path / "out" / "small" / "result.json").read_text())
     assert result["notes"]["dropped"] and result["notes"]["facts"] == {"disease": "Lung Cancer"}
@@ -145,3 +154,22 @@ def test_intervals_hold_the_value_and_tiles_add_up(small_slide: Path, notes: Pat
             assert row.low <= row.value <= row.high
             own = table[row.marker].to_numpy(zero_copy_only=False)
             assert np.nanmean(own.astype(np.float64)) == pytest.approx(row.value, abs=1e-5)
+
+
+def test_a_file_name_with_an_identifier_names_nothing(small_slide: Path, tmp_path: Path) -> None:
+    telling = tmp_path / "Doe_19561231_MRN12345.svs"
+    telling.symlink_to(small_slide)
+    run = predict(telling, None, PredictOptions(out=tmp_path / "out"))
+    assert run.folder.name.startswith("slide-")
+    for path in run.folder.rglob("*.*"):
+        assert b"MRN12345" not in path.read_bytes() and "MRN12345" not in path.name
+    named = predict(telling, None, PredictOptions(out=tmp_path / "out", name="case 7"))
+    assert named.folder.name == "case 7" and named.result.slide.name == "case 7"
+
+
+def test_a_slide_out_of_focus_is_refused_by_the_filter_that_took_it(small_slide: Path, tmp_path: Path) -> None:
+    image = np.asarray(openslide.OpenSlide(small_slide).read_region((0, 0), 0, (1280, 1024)).convert("RGB"))
+    blurred = tmp_path / "blurred.svs"
+    write_svs(blurred, cv2.GaussianBlur(image, (0, 0), 8), mpp=MPP)
+    with pytest.raises(NoTissueError, match="blurred"):
+        predict(blurred, None, PredictOptions(out=tmp_path / "out"))

@@ -28,14 +28,17 @@ def test_telemetry_is_off_before_onnx_runtime_is_loaded() -> None:
     assert _python(code).stdout.split() == ["1"]
 
 
-def test_an_internet_socket_is_refused_and_a_local_one_is_not() -> None:
+def test_sockets_and_look_ups_are_refused_but_for_local_ones() -> None:
     code = (
-        "import socket; from haiku_edge.runtime.offline import refuse_sockets; refuse_sockets(); socket.socketpair()\n"
-        "for family in (socket.AF_INET, socket.AF_INET6):\n"
-        "    try: socket.socket(family)\n"
+        "import socket, _socket; from haiku_edge.runtime.offline import refuse_sockets\n"
+        "refuse_sockets(); socket.socketpair()\n"
+        "for attempt in (lambda: socket.socket(socket.AF_INET), lambda: socket.socket(socket.AF_INET6),\n"
+        "                _socket.socket,\n"
+        "                lambda: socket.getaddrinfo('localhost', 80), lambda: socket.gethostbyname('localhost')):\n"
+        "    try: attempt()\n"
         "    except PermissionError: print('refused')"
     )
-    assert _python(code).stdout.split() == ["refused", "refused"]
+    assert _python(code).stdout.split() == ["refused"] * 5
 
 
 def test_predict_makes_no_internet_call_not_even_from_native_code(

@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from haiku_edge.export.graph import GraphMismatchError, TowerGraphs, check_parity, export_towers
+from haiku_edge.export.graph import GraphMismatchError, check_parity, export_towers
 from haiku_edge.export.model import MifConfig, TextConfig, Towers, TowersConfig, build_towers
+from haiku_edge.export.tower_graphs import TowerGraphs
 
 CONFIG = TowersConfig(mif=MifConfig(markers=9), text=TextConfig(vocabulary=50))
 

@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from haiku_edge.runtime.errors import EmptyNotesError, NotesShapeError
+from haiku_edge.runtime.errors import EmptyNotesError, NotesError, NotesShapeError
 from haiku_edge.runtime.notes import Notes, parse_notes
 
 SNOMED = "http://snomed.info/sct"
@@ -144,3 +146,60 @@ def test_malformed_elements_are_passed_over(broken: object) -> None:
 def test_other_resources_are_said_not_to_be_read() -> None:
     notes = _notes(CONDITION, {"resourceType": "Encounter"}, {"resourceType": "Practitioner"})
     assert any("2 other resources" in warning for warning in notes.warnings)
+
+
+@pytest.mark.parametrize("code", [["confirmed"], {}, {"a": 1}, 3, True, None])
+def test_a_code_that_is_no_string_is_passed_over(code: object) -> None:
+    coding = {"coding": [{"system": code, "code": code}]}
+    condition = CONDITION | {"verificationStatus": coding, "onsetAge": {"value": 61, "code": code}}
+    odd = _observation(coding | {"text": "Necrosis"}, valueCodeableConcept=coding)
+    assert dict(_notes(PATIENT | {"gender": code}, condition, odd).facts)["disease"] == "Non-small cell lung cancer"
+
+
+@pytest.mark.parametrize("digits", [10**25, -(10**25), 1e25])
+def test_a_number_longer_than_a_measurement_is_no_fact(digits: float) -> None:
+    odd = _observation({"text": "Ki-67"}, valueQuantity={"value": digits, "unit": "%"})
+    assert "Ki-67" not in dict(_notes(CONDITION, odd).facts)
+
+
+@pytest.mark.parametrize("element", ["valueQuantity", "valueInteger", "onsetAge"])
+def test_a_number_of_hundreds_of_digits_is_refused(element: str) -> None:
+    value: object = 10**400 if element == "valueInteger" else {"value": 10**400}
+    with pytest.raises(NotesError, match="too large"):
+        _notes(CONDITION | {element: value}, _observation({"text": "Ki-67"}, **{element: value}))
+
+
+_WORDS = """
+resourceType Patient Condition Observation code coding text display system value unit comparator valueQuantity
+valueString valueInteger valueDecimal valueBoolean valueCodeableConcept component status verificationStatus bodySite
+stage summary onsetAge onsetDateTime recordedDate gender birthDate name identifier confirmed refuted 2018-02-02 1950
+21905-5 399537006 http://snomed.info/sct a yr female Lung
+"""
+_ELEMENTS = st.sampled_from(_WORDS.split())
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _ELEMENTS
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_ELEMENTS, inner, max_size=4),
+    max_leaves=12,
+)
+_RESOURCE = st.builds(
+    lambda kind, rest: rest | {"resourceType": kind},
+    st.sampled_from(["Patient", "Condition", "Observation", "Encounter"]),
+    st.dictionaries(_ELEMENTS, _JSON, max_size=6),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_RESOURCE | _JSON, max_size=4), _JSON)
+def test_no_bundle_ends_in_anything_but_notes_or_a_refusal(resources: list[Any], other: Any) -> None:
+    entry = [{"resource": resource} for resource in resources]
+    for entries in (entry, [*entry, other], other):
+        try:
+            notes = parse_notes(json.dumps({"resourceType": "Bundle", "entry": entries}).encode())
+        except NotesError:
+            continue
+        assert notes.facts

@@ -26,7 +26,7 @@ e-mail physician attending_physician doctor surgeon pathologist hospital hospita
 city zip postcode date diagnosis_date date_of_surgery collectedDate insurance insurance_no medicare policyNumber
 record_number medical_record_number chart_no sample_id sampleBarcode lab_no report_no id uid study_uid initials
 next_of_kin vorname Nachname Geburtsdatum Straße Prénom apellidos patientNummer Fallnummer patient ward slide_label
-filename ip url passport license_plate device_serial account_number position spot core_no spot_number legalsurname
+filename ip url passport license_plate device_serial account_number legalsurname
 """
 IDENTIFYING_KEYS = tuple(_IDENTIFYING_KEYS.split())
 
@@ -36,7 +36,7 @@ nodes_positive number_of_nodes smoking_status pack_years ki67 Ki-67 her2 HER2_st
 response recurrence age_at_diagnosis ethnicity family_history gleason idh1 braf mutation margin laterality location
 organ procedure specimen_type ecog overall_survival os_months vital_status cause_of_death subtype differentiation t
 n m pT ajcc_stage score gene_name country year_of_diagnosis mitotic_count tils bmi weight p16 hpv_status icd_code
-first_line_therapy hospital_stay_days contact_inhibition partner_gene
+first_line_therapy hospital_stay_days contact_inhibition partner_gene date_to_death_months days_to_recurrence
 """
 CLINICAL_KEYS = tuple(_CLINICAL_KEYS.split())
 
@@ -196,7 +196,14 @@ def test_what_was_left_out_is_told_by_kind_and_count_only() -> None:
 @pytest.mark.parametrize(
     ("key", "given_age", "shown"),
     [("age", 68, "68"), ("age", 89, "89"), ("age", 90, "90+"), ("age_at_diagnosis", "93 years", "90+ years"),
-     ("age", "90+", "90+"), ("history", "92-year-old smoker", "90+-year-old smoker"), ("survival", 120, "120"),
+     ("age", "90+", "90+"), ("age", "ninety-one", "90+"), ("age", "1104 months", "90+ years"), ("age", 1104,
+     "90+ years"),
+     ("age_in_months", 1104, "90+ years"), ("age_in_months", 816, "816"), ("age", "120 months", "120 months"),
+     ("age_in_days", 33000, "90+ years"), ("age", 24837, "24837"), ("history", "aged 1,104 months", "90+ years"),
+     ("history", "ninety-one year old smoker", "90+ year old smoker"), ("pack", "ninety percent", "ninety percent"),
+     ("history", "neunundachtzigjährig", "neunundachtzigjährig"), ("history", "einundneunzigjährig", "90+jährig"),
+     ("survival", "1104 months", "1104 months"), ("history", "92-year-old smoker", "90+-year-old smoker"),
+     ("survival", 120, "120"),
      ("stage", 95, "95")],
 )  # fmt: skip
 def test_ages_above_89_are_grouped(key: str, given_age: object, shown: str) -> None:
@@ -213,7 +220,28 @@ def test_grouping_ages_twice_changes_nothing_more(years: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "seed", ["A", "A ", "1-", "a.", "0", "de la ", "Mc", "von ", "rue la A ", "1 jan ", "A, ", "John ", "a@"]
+    "seed",
+    [
+        "A",
+        "A ",
+        "1-",
+        "a.",
+        "0",
+        "de la ",
+        "Mc",
+        "von ",
+        "rue la A ",
+        "1 jan ",
+        "A, ",
+        "John ",
+        "a@",
+        "Patient A",
+        "pt. Aa ",
+        "lives in Aa ",
+        "12345 ",
+        "Aa 1",
+        "ninety ",
+    ],
 )
 def test_no_text_makes_the_rules_slow(seed: str) -> None:
     text = (seed * 20_000)[:20_000]
@@ -225,3 +253,52 @@ def test_no_text_makes_the_rules_slow(seed: str) -> None:
 def test_every_rule_gives_its_reason() -> None:
     for rule in (*KEY_RULES, *VALUE_RULES):
         assert rule.reason.endswith(".") and len(rule.reason.split()) >= 5
+
+
+@pytest.mark.parametrize(
+    ("written", "secrets"),
+    [("case s22-1234", ("1234",)), ("h3456/19", ("3456",)), ("210304", ("210304",)), ("040321", ("040321",)),
+     ("4 3 2021", ("2021",)), ("2021 3 4", ("2021",)), ("operated March 21", ("March", "21")), ("21 March", ("March",)),
+     ("May 5", ("May",)), ("21. März", ("21",)), ("3 Dec", ("Dec",)), ("lives in Springfield 62704", ("Springfield",
+     "62704")),
+     ("Springfield, IL 62704", ("62704",)), ("80331 München", ("80331", "München")),
+     ("Patient Müller-Lüdenscheidt", ("Müller", "scheidt")), ("Pat. Nguyen Van A", ("Nguyen", "Van")),
+     ("Pt Kowalczyk", ("Kowalczyk",)), ("Patient Żółć", ("Żółć",)), ("patient O'Quarx", ("Quarx",)),
+     ("Patient MUELLER", ("MUELLER",)), ("ninety-one year old", ("ninety",))],
+)  # fmt: skip
+def test_identifiers_as_people_type_them_are_cut_out_of_text(written: str, secrets: tuple[str, ...]) -> None:
+    notes = parse_notes(json.dumps({"text": f"Adenocarcinoma, {written}, T3N1M0, grade 3."}).encode())
+    assert not [secret for secret in secrets if secret in _everything(notes)]
+    assert notes.prompt.startswith("Adenocarcinoma,") and notes.prompt.endswith("T3N1M0, grade 3.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Patient Stage IV", "pT N1 M0", "Pt ER positive", "Patient HER2 positive", "PATIENT FEMALE",
+     "Patient Has Carcinoma",
+     "Platelets 25310", "12345 Cells", "platelets 121000", "Mayo 2", "5 may show", "OCT 4", "SEPT9", "DEC1 5",
+     "Pt resistant",
+     "10 of 100 cells", "survival 120 months", "Patient Smoker", "il-12-100"],
+)  # fmt: skip
+def test_findings_that_resemble_identifiers_stay(text: str) -> None:
+    assert mask(text) == (text, ())
+
+
+@pytest.mark.parametrize(
+    "key", ["Zbigniew Kowalczyk", "Kowalczyk, Zbigniew", "ZbigniewKowalczyk", "KOWALCZYK ZBIGNIEW", "Nguyen Van A",
+            "Jane Testcase", "Vincent van Quarx", "Müller-Lüdenscheidt", "Patient Kowalczyk"]
+)  # fmt: skip
+def test_a_key_that_reads_like_a_name_goes_with_its_fact(key: str) -> None:
+    notes = parse_notes(json.dumps({key: "carcinoma", "grade": 2}).encode())
+    assert notes.facts == (("grade", "2"),)
+    assert notes.dropped == ("name of a person (1)",)
+
+
+@pytest.mark.parametrize(
+    "key", ["Tumor Size", "Lymph Node Status", "Family History", "PackYears", "Perineural Invasion",
+    "Estrogen Receptor",
+            "Smoker", "Clark Level", "Bloom Richardson", "Granzyme B", "KRAS NRAS", "TUMOR STAGE", "quarx fnord",
+            "Necrosis"]
+)  # fmt: skip
+def test_a_clinical_key_in_capitals_is_no_name(key: str) -> None:
+    assert parse_notes(json.dumps({key: "2"}).encode()).facts == ((key, "2"),)

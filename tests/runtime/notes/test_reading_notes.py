@@ -76,6 +76,9 @@ def test_notes_without_a_fact_are_empty(data: bytes) -> None:
         b'{"a": -Infinity}',
         b'{"a": 1e999}',
         b'{"a": ' + b"1" * 5000 + b"}",
+        b'{"a": ' + b"1" * 31 + b"}",
+        b'{"a": -' + b"1" * 400 + b"}",
+        b'{"a": 1e300}',
         b'{"a": "\\ud83d"}',
         b'{"a": 1} {"b": 2}',
         b"\x00\x01\x02",
@@ -169,3 +172,16 @@ def test_a_file_larger_than_the_limit_is_refused_without_being_read_whole(tmp_pa
         file.truncate(1 << 36)
     with pytest.raises(OverlongNotesError):
         read_notes(path)
+
+
+def test_a_record_number_written_as_a_float_is_known_as_one() -> None:
+    notes = parse_notes(_bytes({"score": 8812345.0, "grade": 2}))
+    assert notes.facts == (("grade", "2"),)
+    assert notes.dropped == ("number of seven digits or more (1)",)
+
+
+def test_the_place_of_the_sample_is_left_out_as_unused_and_not_as_an_identifier() -> None:
+    notes = parse_notes(_bytes({"position": "A4", "spot": 3, "core_no": 7, "date_to_death_months": 25}))
+    assert notes.facts == (("date_to_death_months", "25"),)
+    assert notes.dropped == ()
+    assert [warning for warning in notes.warnings if "not used by the model" in warning and warning.endswith(" 3.")]

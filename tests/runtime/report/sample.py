@@ -7,6 +7,7 @@ a test can compute anew what an output must say.
 from __future__ import annotations
 
 import io
+import math
 import zlib
 from dataclasses import dataclass
 
@@ -115,7 +116,7 @@ def _tiles(overview: np.ndarray, random: np.random.Generator) -> pa.Table:
     rows: list[dict[str, object]] = []
     for row in range(ROWS):
         for column in range(COLUMNS):
-            x, y = round(column * EXTENT), round(row * EXTENT)
+            x, y = math.floor(column * EXTENT + 0.5), math.floor(row * EXTENT + 0.5)
             part = overview[int(y / SCALE) : int((y + EXTENT) / SCALE), int(x / SCALE) : int((x + EXTENT) / SCALE)]
             share = float((part.mean(axis=2) < 225).mean())
             if share > 0.35:

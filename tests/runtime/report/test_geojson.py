@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
 import tracemalloc
@@ -43,8 +44,23 @@ def test_polygons_are_the_tiles_in_level_0_pixels(run: sample.Sample, collection
     for row, feature in zip(run.tiles.to_pylist(), collection["features"], strict=True):
         (ring,) = feature["geometry"]["coordinates"]
         assert ring[0] == ring[-1] == [row["x"], row["y"]] and len(ring) == 5
-        right, bottom = round((row["column"] + 1) * sample.EXTENT), round((row["row"] + 1) * sample.EXTENT)
-        assert ring[2] == [right, bottom]
+        sides = [corner - origin for corner, origin in zip(ring[2], ring[0], strict=True)]
+        assert all(abs(side - sample.EXTENT) <= 0.5 for side in sides)
+
+
+def test_neighbours_share_an_edge_where_the_extent_is_a_half(run: sample.Sample) -> None:
+    # 256 px of 0.5 µm over pixels of 0.4096 µm: 312.5 px, so that every other corner lies on a half.
+    part = run.result.tiles.model_copy(update={"size": 256, "mpp": 0.5, "extent": 312.5})
+    slide = run.result.slide.model_copy(update={"mpp_x": 0.4096, "mpp_y": 0.4096})
+    places = np.arange(8, dtype=np.int32)
+    origins = np.array([0, 313, 625, 938, 1250, 1563, 1875, 2188], dtype=np.int32)
+    tiles = run.tiles.slice(0, 8)
+    for name, values in (("column", places), ("row", places), ("x", origins), ("y", origins)):
+        tiles = tiles.set_column(tiles.column_names.index(name), name, pa.array(values))
+    found = list(features(run.result.model_copy(update={"tiles": part, "slide": slide}), tiles))
+    corners = [feature["geometry"]["coordinates"][0] for feature in found]
+    for before, after in itertools.pairwise(corners):
+        assert before[2] == after[0]
 
 
 def test_measurements_are_the_table_and_nulls_are_left_out(run: sample.Sample, collection: dict) -> None:

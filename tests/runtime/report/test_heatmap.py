@@ -10,7 +10,16 @@ import pyarrow as pa
 from PIL import Image
 
 from haiku_edge.runtime.report.colour import HATCH, colour_index, colour_map
-from haiku_edge.runtime.report.heatmap import heatmap_png, map_tiles, marker_values, overlay_png, paint, palette
+from haiku_edge.runtime.report.heatmap import (
+    OPACITY,
+    heatmap_png,
+    map_tiles,
+    marker_values,
+    overlay_png,
+    paint,
+    palette,
+    underlay,
+)
 
 from . import sample
 
@@ -65,7 +74,19 @@ def test_a_heatmap_file_says_what_it_is(run: sample.Sample) -> None:
     painted = paint(
         marker_values(run.tiles, "CD8"), map_tiles(run.result, run.tiles, shape, (sample.SCALE, sample.SCALE))
     )
-    picture = Image.open(io.BytesIO(heatmap_png(run.images.overview, painted, "CD8", run.result)))
+    picture = Image.open(io.BytesIO(heatmap_png(underlay(run.images.overview), painted, "CD8", run.result)))
     assert picture.text["Disclaimer"] == run.result.notice
     assert run.result.bundle.digest in picture.text["Source"]
     assert picture.width >= shape[1] and picture.height > shape[0]
+
+
+def test_a_heatmap_is_the_grey_slide_with_the_colours_over_it(run: sample.Sample) -> None:
+    shape = run.images.overview.shape[:2]
+    painted = paint(
+        marker_values(run.tiles, "CD8"), map_tiles(run.result, run.tiles, shape, (sample.SCALE, sample.SCALE))
+    )
+    grey = cv2.cvtColor(run.images.overview, cv2.COLOR_RGB2GRAY)[..., None].astype(float)
+    expected = np.where((painted == 255)[..., None], grey, grey * (1 - OPACITY) + palette()[painted] * OPACITY)
+    drawn = np.asarray(Image.open(io.BytesIO(heatmap_png(underlay(run.images.overview), painted, "CD8", run.result))))
+    left = (drawn.shape[1] - shape[1]) // 2
+    assert np.abs(drawn[: shape[0], left : left + shape[1]] - expected).max() <= 1

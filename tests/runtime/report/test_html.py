@@ -83,6 +83,16 @@ def numbers_of(value: object) -> Iterator[float]:
         yield float(value)
 
 
+def numbers_named(value: object, name: str) -> Iterator[float]:
+    """The numbers of all fields of that name, however deep."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from [item] if key == name and isinstance(item, float) else numbers_named(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            yield from numbers_named(item, name)
+
+
 def words_of(value: object) -> Iterator[str]:
     if isinstance(value, dict):
         yield from value
@@ -100,6 +110,9 @@ def test_every_number_in_tables_and_lists_stands_in_the_result(page: Page, outpu
     numbers = list(numbers_of(result))
     known = {f"{abs(n):.2f}" for n in numbers} | {f"{abs(n):.0f}" for n in numbers if n == int(n)}
     known |= {f"{100 * n:.0f}" for n in numbers if 0 <= n <= 1}
+    known |= {f"{n:.0f}" for n in numbers_named(result, "percentile")} | {"1"}  # "<1"
+    known |= {f"{n:.1f}" for n in numbers_named(result, "intensity")}
+    known |= {f"{n:.6g}" for name in ("mpp", "mpp_x", "mpp_y") for n in numbers_named(result, name)}
     known |= {"10", "90", "0", "255"}  # in the headings
     words = {word.strip(".,:;") for text in words_of(result) for word in text.split()}
     checked = 0
@@ -154,6 +167,16 @@ def test_words_from_outside_are_never_markup(run: sample.Sample) -> None:
     text = render_report(result, images, run.images.overview, {})
     assert "<img src=x" not in text and text.count("</script>") == 2
     assert not [a for _, a in Page(text).tags if "onerror" in a]
+
+
+def test_patches_of_a_synthetic_bundle_are_never_called_real(run: sample.Sample) -> None:
+    bundles = [run.result.bundle.model_copy(update={"synthetic": synthetic}) for synthetic in (True, False)]
+    pages = [
+        render_report(run.result.model_copy(update={"bundle": bundle}), run.images, run.images.overview, {})
+        for bundle in bundles
+    ]
+    assert ["real, measured mIF patches" in page for page in pages] == [False, True]
+    assert ["simulated mIF patches" in page for page in pages] == [True, False]
 
 
 def test_every_picture_has_words_for_those_who_cannot_see_it(page: Page) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from haiku_edge.runtime.report.numbers import anything, count, percent, plain, signed
+from haiku_edge.runtime.report.numbers import anything, count, percent, percentile, plain, signed, tenth
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,8 @@ def test_thousands_stand_apart() -> None:
 def test_small_parameters_are_never_rounded_to_zero() -> None:
     assert anything(0.0004) == "0.0004"
     assert anything([True, None, "x"]) == "yes, –, x"
+
+
+def test_nothing_is_more_exact_than_it_can_be() -> None:
+    assert [tenth(41.375), tenth(None)] == ["41.4", "–"]
+    assert [percentile(value) for value in (0.0, 0.19, 13.89, 100.0)] == ["0", "<1", "14", "100"]

@@ -9,6 +9,8 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -66,18 +68,51 @@ def test_a_number_that_is_not_finite_becomes_null(run: sample.Sample, tmp_path: 
     assert json.loads(text)["biomarkers"][0]["spread"] is None
 
 
-def test_result_json_comes_last_and_an_older_one_goes_first(run: sample.Sample, tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_text("older")
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let the operating system refuse longer files, as a full disk does."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))  # the parquet fits, the heatmaps do not
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
-        with pytest.raises(DiskFullError, match="no room"):
-            write_outputs(tmp_path, run.result, run.tiles, run.images)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    left = contents(tmp_path)
-    assert "tiles.parquet" in left and "result.json" not in left
-    assert not [name for name in left if name.endswith(".tmp")]
+
+
+def test_a_run_without_room_leaves_the_earlier_outputs_as_they_were(run: sample.Sample, tmp_path: Path) -> None:
+    older = dict.fromkeys(("result.json", "report.html", "tiles.parquet", "heatmaps/CD8.png"), b"older")
+    (tmp_path / "heatmaps").mkdir()
+    for name, content in older.items():
+        (tmp_path / name).write_bytes(content)
+    with largest_file(200_000), pytest.raises(DiskFullError, match="no room"):  # the parquet fits, the heatmaps don't
+        write_outputs(tmp_path, run.result, run.tiles, run.images)
+    assert contents(tmp_path) == older
+
+
+def test_a_first_run_without_room_leaves_nothing_at_all(run: sample.Sample, tmp_path: Path) -> None:
+    with largest_file(200_000), pytest.raises(DiskFullError, match="Nothing half-written was left"):
+        write_outputs(tmp_path, run.result, run.tiles, run.images)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_error_names_the_place_of_the_file_and_not_where_it_waited(run: sample.Sample, tmp_path: Path) -> None:
+    with largest_file(1_000), pytest.raises(DiskFullError) as raised:
+        write_outputs(tmp_path, run.result, run.tiles, run.images)
+    assert f"{tmp_path / 'tiles.parquet'} " in str(raised.value)
+
+
+def test_outputs_of_two_runs_are_never_mixed_even_when_the_moving_is_cut_short(
+    run: sample.Sample, tmp_path: Path
+) -> None:
+    write_outputs(tmp_path, run.result, run.tiles, run.images)
+    older = {path: path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "report.html").unlink()
+    (tmp_path / "report.html" / "in the way").mkdir(parents=True)
+    with pytest.raises(OutputNotWritableError):
+        write_outputs(tmp_path, run.result, run.tiles, run.images)
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert tmp_path / "result.json" not in left
+    assert all(path.stat().st_ino == older[path] for path in left)
 
 
 def test_a_folder_that_cannot_be_made_is_said(run: sample.Sample, tmp_path: Path) -> None:
@@ -96,17 +131,16 @@ def test_a_heatmap_of_an_earlier_bundle_does_not_stay(run: sample.Sample, tmp_pa
 
 def test_a_killed_run_leaves_no_result_and_the_next_clears_what_it_left(run: sample.Sample, tmp_path: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from haiku_edge.runtime.atomic import atomic_open\n"
-        "with atomic_open(Path(sys.argv[1])) as stream:\n"
+        "import os, sys; from pathlib import Path; from haiku_edge.runtime.report.staging import staging\n"
+        "with staging(Path(sys.argv[1])) as files, files.open('heatmaps/CD8.png') as stream:\n"
         "    stream.write(b'half'); stream.flush(); os.kill(os.getpid(), 9)\n"
     )
-    for name in ("result.json", "heatmaps/CD8.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        ended = subprocess.run([sys.executable, "-c", program, str(tmp_path / name)], env=os.environ, check=False)
-        assert ended.returncode == -signal.SIGKILL
-    assert [name.endswith(".tmp") for name in contents(tmp_path)] == [True, True]
-    write_outputs(tmp_path, run.result, run.tiles, run.images)
-    assert not [name for name in contents(tmp_path) if name.endswith(".tmp")]
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=os.environ, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    (left,) = contents(tmp_path)
+    assert left.startswith(".")
+    written = write_outputs(tmp_path, run.result, run.tiles, run.images)
+    assert set(contents(tmp_path)) == {str(path.relative_to(tmp_path)) for path in written}
 
 
 def test_marker_names_become_safe_and_different_file_names() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import floor
 
 import numpy as np
 import pytest
 
 from haiku_edge.runtime.errors import NoTissueError, ResolutionTooCoarseError
+from haiku_edge.runtime.slide import round_half_up
 from haiku_edge.runtime.slide.grid import TilePlan, choose_level, plan_tiles, source_origins, source_size
 from haiku_edge.runtime.slide.overview import Overview
 from haiku_edge.runtime.slide.tissue import Masks
@@ -42,6 +44,16 @@ def test_origins_do_not_drift_from_exact_arithmetic(mpp: float) -> None:
     for column, row, (x, y) in zip(grid.columns.tolist(), grid.rows.tolist(), grid.origins.tolist(), strict=True):
         assert abs(x - column * extent) <= Fraction(1, 2)
         assert abs(y - row * extent) <= Fraction(1, 2)
+
+
+def test_halves_of_pixels_round_up_for_the_grid_and_for_all_who_draw_it() -> None:
+    grid = _plan(_slide(1600, 1300), 101, 0.75).grid
+    assert grid.extent == 151.5
+    expected = [floor(column * Fraction("151.5") + Fraction(1, 2)) for column in grid.columns.tolist()]
+    assert grid.origins[:, 0].tolist() == expected
+    assert round_half_up(grid.columns * grid.extent).tolist() == expected
+    assert round_half_up([-1.5, -0.5, 0.5, 1.5, 2.5]).tolist() == [-1, 0, 1, 2, 3]
+    assert int(round_half_up(2.5)) == 3
 
 
 def test_tiles_stand_row_by_row_and_wholly_on_the_slide() -> None:

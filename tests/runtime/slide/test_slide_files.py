@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import sys
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +24,8 @@ from haiku_edge.runtime.errors import (
     UsageError,
 )
 from haiku_edge.runtime.slide import UnreadableTileError, open_slide, slide_digest
+
+from .written_dicom import picture, write_slide
 
 DATA = Path(__file__).resolve().parents[3] / "../shared/data/svs"
 SMALL_REGION, JPEG_2000 = DATA / "CMU-1-Small-Region.svs", DATA / "TCGA-CR-7395-01A-01-TS1.svs"
@@ -48,7 +54,7 @@ def test_what_no_reader_knows_is_no_slide(tmp_path: Path, contents: bytes) -> No
 
 
 def test_nothing_and_an_empty_file_are_no_slide(tmp_path: Path) -> None:
-    with pytest.raises(NotASlideError, match="There is no file"):
+    with pytest.raises(NotASlideError, match="is not there"):
         open_slide(tmp_path / "missing.svs")
     (tmp_path / "empty.svs").touch()
     with pytest.raises(NotASlideError, match="is empty"):
@@ -171,6 +177,24 @@ def test_no_resolution_is_never_guessed(tmp_path: Path) -> None:
     path = plain_tiff(tmp_path / "slide.tif", resolution=None, resolutionunit=None)
     with pytest.raises(MissingResolutionError, match="--mpp"):
         open_slide(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take only file names that are text")
+@pytest.mark.parametrize("kind", ["tif", "dcm", "folder", "zip"])
+def test_a_slide_whose_file_name_is_no_text_has_a_name_that_can_be_printed(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / os.fsdecode(b"sl\xefde \x07 \xc3\xa9" + (b"" if kind == "folder" else b"." + kind.encode()))
+    if kind == "tif":
+        shutil.move(plain_tiff(tmp_path / "plain.tif"), path)
+    else:
+        written = write_slide((path if kind == "folder" else tmp_path) / "plain.dcm", picture())
+    if kind == "dcm":
+        shutil.move(written, path)
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w") as packed:
+            packed.write(written, "a.dcm")
+    slide = open_slide(path)
+    assert slide.info.name == "sl?de ? é"
+    slide.close()
 
 
 def test_the_digest_is_that_of_the_bytes_whatever_the_name(tmp_path: Path) -> None:
