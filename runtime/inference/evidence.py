@@ -14,7 +14,10 @@ from .retrieve import Retrieved
 from .tiles import TileResults
 
 TYPICAL = "closest to the slide's average appearance"
-DIFFERENT = "looks most unlike the tiles shown before it"
+DIFFERENT = "looks most unlike those shown before"
+WELL_FILLED = 0.6
+"""Share of tissue from which a tile shows tissue rather than its edge."""
+
 _DIVERSE_TILES = 4
 _EXTREME_TILES = 3
 
@@ -39,9 +42,7 @@ def choose_tiles(tiles: TileResults, markers: tuple[str, ...]) -> tuple[ChosenTi
     vectors), and the tile with the highest value of each marker that varies most over the slide. Where every tile
     abstains, abstaining tiles are shown: the reader should see what the nearest evidence would have been.
     """
-    candidates = np.flatnonzero(tiles.status == "predicted")
-    if not len(candidates):
-        candidates = np.flatnonzero(tiles.status == "abstained")
+    candidates = _candidates(tiles)
     if not len(candidates):
         return ()
     chosen = _diverse(tiles.vectors, candidates)
@@ -49,6 +50,16 @@ def choose_tiles(tiles: TileResults, markers: tuple[str, ...]) -> tuple[ChosenTi
     highest = [tile for tile in _extreme(tiles, candidates, markers) if tile.tile not in taken]
     unique = {tile.tile: tile for tile in reversed([*chosen, *highest])}
     return tuple(reversed(unique.values()))
+
+
+def _candidates(tiles: TileResults) -> NDArray[np.int64]:
+    """Predicted tiles rather than abstaining ones, and of these those that are mostly tissue where there are any."""
+    for status in ("predicted", "abstained"):
+        for least in (WELL_FILLED, 0.0):
+            found = np.flatnonzero((tiles.status == status) & (tiles.tissue >= least))
+            if len(found):
+                return found
+    return np.empty(0, np.int64)
 
 
 def _diverse(vectors: NDArray[np.float32], candidates: NDArray[np.int64]) -> list[ChosenTile]:

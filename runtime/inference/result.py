@@ -162,20 +162,17 @@ def _warnings(
     """What a reader must know before trusting the numbers, most important first."""
     warnings = []
     if model.bundle.manifest.synthetic:
-        warnings.append(
-            "The bundle is synthetic: its towers and its atlas come from simulated tissue. On a real slide its numbers "
-            "show that the software works, and nothing about the patient."
-        )
+        warnings.append(model.bundle.manifest.statement)
     if slide.stain.looks_like != "H&E":
-        warnings.append(f"The slide may not be H&E ({slide.stain.looks_like}): {slide.stain.reason}.")
+        warnings.append(f"The slide may not be H&E but {slide.stain.looks_like}: {_sentence(slide.stain.reason)}")
     evidence = len(model.atlas.patients) if model.allowed is None else int(model.allowed.sum())
     if evidence < model.neighbours:
-        warnings.append(
-            f"Only {evidence} patches may be evidence, fewer than the {model.neighbours} neighbours asked for."
-        )
-    share = supported_share(tiles)
+        warnings.append(f"Only {evidence} patches may be evidence; {model.neighbours} neighbours were asked for.")
+    share, abstained = supported_share(tiles), int((tiles.status == "abstained").sum())
     if share < 1 - _STRANGE_SHARE:
-        warnings.append(f"Only {100 * share:.0f} % of the tissue resembles anything in the atlas; the rest abstains.")
+        warnings.append(
+            f"Only {100 * share:.0f} % of the tissue resembles anything in the atlas; {abstained} tiles abstain."
+        )
     if embedded.unreadable:
         warnings.append(f"{len(embedded.unreadable)} tiles could not be read and were left out.")
     warnings += [_sentence(text) for text in (*slide.warnings, *model.atlas.warnings, *notes.section.warnings)]

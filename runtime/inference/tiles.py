@@ -23,6 +23,7 @@ class TileResults:
     Attributes:
         origins: (n, 2) int32 level-0 x, y.
         status: (n,) str: predicted, abstained, blur or unreadable.
+        tissue: (n,) float32 share of each tile that is tissue.
         vectors: (n, d) float32.
         similarity: (n,) float32 best H&E similarity to the atlas; NaN for tiles that were not searched.
         percentile: (n,) float32, 0 to 100, of that similarity among held-out tiles.
@@ -33,6 +34,7 @@ class TileResults:
 
     origins: NDArray[np.int32]
     status: NDArray[np.str_]
+    tissue: NDArray[np.float32]
     vectors: NDArray[np.float32]
     similarity: NDArray[np.float32]
     percentile: NDArray[np.float32]
@@ -74,6 +76,7 @@ def judge_tiles(
     return TileResults(
         origins=plan.grid.origins,
         status=status,
+        tissue=plan.grid.tissue,
         vectors=embedded.vectors,
         similarity=_scatter(count, searched, best),
         percentile=_scatter(count, searched, calibration.percentile(best)),

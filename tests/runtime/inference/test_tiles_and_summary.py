@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,7 @@ def _tiles(status: list[str]) -> TileResults:
     return TileResults(
         origins=np.stack([np.arange(count), np.zeros(count)], axis=1).astype(np.int32),
         status=np.array(status),
+        tissue=np.ones(count, np.float32),
         vectors=unit(rng.normal(size=(count, 6))),
         similarity=np.full(count, 0.5, np.float32),
         percentile=np.full(count, 50, np.float32),
@@ -97,3 +100,11 @@ def test_only_predicted_tiles_are_shown_where_there_are_any() -> None:
     assert {tile.tile for tile in choose_tiles(tiles, ("M0", "M1", "M2"))} <= set(range(35, 40))
     assert choose_tiles(_tiles(["abstained"] * 5), ("M0", "M1", "M2"))
     assert choose_tiles(_tiles(["blur"] * 5), ("M0", "M1", "M2")) == ()
+
+
+def test_tiles_full_of_tissue_are_shown_rather_than_edges() -> None:
+    tiles = _tiles(["predicted"] * TILES)
+    edges = replace(tiles, tissue=np.where(np.arange(TILES) < 25, 0.3, 0.9).astype(np.float32))
+    assert min(tile.tile for tile in choose_tiles(edges, ("M0", "M1", "M2"))) >= 25
+    nothing_else = replace(tiles, tissue=np.full(TILES, 0.3, np.float32))
+    assert choose_tiles(nothing_else, ("M0", "M1", "M2"))
