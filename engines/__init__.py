@@ -1,0 +1,1 @@
+"""The embedded default bundle, as package data, and nothing else."""
