@@ -76,6 +76,11 @@ def write_svs(
                 _write_thumbnail(writer, overview, f"{heading} -> thumbnail|{fields}", quality)
 
 
+# tifffile looks for an encoder even where tiles come encoded, and knows one for JPEG only from imagecodecs, which the
+# lean install does not have. Nothing is encoded through it.
+tifffile.TIFF.COMPRESSORS._codecs.setdefault(int(tifffile.COMPRESSION.JPEG), simplejpeg.encode_jpeg)
+
+
 @dataclass(frozen=True, slots=True)
 class _Level:
     """One level of the pyramid: its size in pixels and its compressed tiles, row by row."""

@@ -50,6 +50,5 @@ def _wait_for_orphan(out: Path) -> None:
     """The child of a killed parent gets a signal from the kernel; wait until it let go of its lock."""
     import fcntl
 
-    (lock,) = out.glob("demo/.unfinished-*/lock")
-    with lock.open() as handle:
+    with (out / "demo" / ".lock").open() as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

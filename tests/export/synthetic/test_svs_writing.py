@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +70,13 @@ def test_a_slide_smaller_than_a_tile_opens(tmp_path: Path) -> None:
 def test_a_function_without_a_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         write_svs(tmp_path / "none.svs", lambda x, y, w, h: _chequer(w, h), mpp=0.5)
+
+
+def test_the_lean_install_can_write_a_slide_though_it_has_no_imagecodecs(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['imagecodecs'] = None\n"
+        "import numpy as np; from pathlib import Path; from haiku_edge.export.synthetic import write_svs\n"
+        f"write_svs(Path({str(tmp_path / 'slide.svs')!r}), np.full((300, 300, 3), 200, np.uint8), mpp=0.5)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert openslide.OpenSlide(tmp_path / "slide.svs").properties["openslide.vendor"] == "aperio"
