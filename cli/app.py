@@ -27,7 +27,7 @@ app.add_typer(bundle_app, name="bundle")
 BundleOption = Annotated[
     Path | None, typer.Option("--bundle", help="Bundle directory; the embedded one by default.", show_default=False)
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, tensorrt, cuda or cpu; only auto may step down.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto or cpu; tensorrt and cuda are not in this release.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 ThreadsOption = Annotated[

@@ -98,5 +98,10 @@ def _limits() -> str:
 - What neither the H&E nor the notes show (such as which kind of lymphocyte a round dark nucleus is) stays unknown; the
   ceiling in the tables below says how much could be known.
 - Notes with words that the simulator does not use embed somewhere, but not meaningfully.
-- Intervals hold on average over new patients of the same kind, not for every patient or every kind of tissue.
+- Intervals hold on average over new patients of the same kind, not for every patient or every kind of tissue. Notes of
+  the calibration and test patients hold every fact but the outcome; a case with fewer facts is less like them.
+- Tiles abstain by their distance in the embedding, which notices rare tissue better than tissue from another world: on
+  a real slide most tiles do not abstain, and what they say means nothing.
+- The number of training patients was chosen between two full runs whose held-out figures were seen, so the figures
+  below are a little optimistic.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def write_svs(
     levels, overview = _compress(read, width, height, quality, subsampling)
     heading = f"Aperio Image Library v12.0.0 \r\n{width}x{height} [0,0 {width}x{height}] ({TILE_PX}x{TILE_PX})"
     fields = f"AppMag = {magnification}|MPP = {mpp:.4f}" + (f"|{remark}" if remark else "")
-    with tifffile.TiffWriter(path, bigtiff=False) as writer:
+    with _coded_tiles_accepted(), tifffile.TiffWriter(path, bigtiff=False) as writer:
         for number, level in enumerate(levels):
             shrunk = "" if number == 0 else f" -> {level.width}x{level.height}"
             _write_tiled(writer, level, f"{heading}{shrunk} JPEG/RGB Q={quality}|{fields}", subsampling, mpp, number)
@@ -76,9 +77,22 @@ def write_svs(
                 _write_thumbnail(writer, overview, f"{heading} -> thumbnail|{fields}", quality)
 
 
-# tifffile looks for an encoder even where tiles come encoded, and knows one for JPEG only from imagecodecs, which the
-# lean install does not have. Nothing is encoded through it.
-tifffile.TIFF.COMPRESSORS._codecs.setdefault(int(tifffile.COMPRESSION.JPEG), simplejpeg.encode_jpeg)
+@contextlib.contextmanager
+def _coded_tiles_accepted() -> Iterator[None]:
+    """Let tifffile take tiles that are JPEGs already.
+
+    It looks for an encoder even then, and knows one for JPEG only from imagecodecs, which the lean install does not
+    have. Nothing is encoded through the one that stands in for it here.
+    """
+    codecs, jpeg = tifffile.TIFF.COMPRESSORS._codecs, int(tifffile.COMPRESSION.JPEG)
+    before = codecs.get(jpeg)
+    codecs[jpeg] = simplejpeg.encode_jpeg
+    try:
+        yield
+    finally:
+        del codecs[jpeg]
+        if before is not None:
+            codecs[jpeg] = before
 
 
 @dataclass(frozen=True, slots=True)

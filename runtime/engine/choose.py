@@ -90,9 +90,8 @@ def _why(reports: tuple[DeviceReport, ...], chosen: DeviceReport) -> str:
 
 
 def _why_no_gpu() -> str:
-    if not _NVIDIA_DRIVER.exists():
-        return "this machine has no NVIDIA driver"
-    return "an NVIDIA driver is here, but this release has no GPU engine"
+    driver = "has" if _NVIDIA_DRIVER.exists() else "has no"
+    return f"this release has no GPU engine (and this machine {driver} NVIDIA driver)"
 
 
 def _cpu_name() -> str:

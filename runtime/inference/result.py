@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from ..report.schema import (
@@ -17,7 +18,7 @@ from ..report.schema import (
     UnreadableTile,
 )
 from ..version import product
-from .calibration import Calibration
+from .calibration import ABSTENTION_RATE, Calibration
 from .evidence import ChosenTile, gather_evidence
 from .retrieve import Retrieved
 from .summarise import LEAST_SUPPORTED_SHARE, describe_calibration, summarise, supported_share
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from .options import PredictOptions
     from .survey import Survey
 
-# A slide with this share of unsupported tissue is mostly unlike the atlas, whatever the rest says.
-_STRANGE_SHARE = 0.2
+# Five times what ordinary tissue has: the slide as a whole is then unlike what the intervals were calibrated on.
+_STRANGE_SHARE = 5 * ABSTENTION_RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +169,13 @@ def _warnings(
     evidence = len(model.atlas.patients) if model.allowed is None else int(model.allowed.sum())
     if evidence < model.neighbours:
         warnings.append(f"Only {evidence} patches may be evidence; {model.neighbours} neighbours were asked for.")
-    share, abstained = supported_share(tiles), int((tiles.status == "abstained").sum())
+    share = supported_share(tiles)
     if share < 1 - _STRANGE_SHARE:
+        usual = 100 * ABSTENTION_RATE
+        middle = float(np.nanmedian(tiles.percentile))
         warnings.append(
-            f"Only {100 * share:.0f} % of the tissue resembles anything in the atlas; {abstained} tiles abstain."
+            f"{100 * (1 - share):.0f} % of the tissue resembles nothing in the atlas (at most {usual:.0f} % is usual), "
+            f"and the tiles' median percentile is {middle:.0f} (50 is usual): intervals need not hold on this slide."
         )
     if embedded.unreadable:
         warnings.append(f"{len(embedded.unreadable)} tiles could not be read and were left out.")
