@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from haiku_edge.runtime.notes import metadata_prompt
 
+from .synthetic import OUTCOME_FACTS
+
 TRANSITION = " in terms of protein expression, the most notable deviations from background are observed in:"
 """One of the published transitions; always this one, as the introduction is always the first."""
 
@@ -24,12 +26,6 @@ POSITIVE = 40
 
 KEEP_SHARES = (1.0, 0.85, 0.5)
 """Shares of the facts that a training caption keeps, each as likely: a case with few facts must embed sensibly too."""
-
-OUTCOME_FACTS = ("survival_status", "survival")
-"""Facts that a new case can't have yet; dropped together half of the time."""
-
-PERSONAL_FACTS = ("age",)
-"""Facts by which a patient could be learned by heart; dropped half of the time."""
 
 NARRATIVE_SHARE = 0.5
 """Share of training captions that carry the narrative."""
@@ -97,11 +93,6 @@ def region_z(expression: NDArray[np.float32]) -> NDArray[np.float32]:
     deviation = np.sqrt(np.maximum((square - expression**2) / (count - 1) - mean**2, 0.0))
     z = np.where(deviation > 1e-6, (expression - mean) / np.maximum(deviation, 1e-6), 0.0)
     return np.where(np.isfinite(expression), z, np.nan).astype(np.float32)
-
-
-def known_facts(facts: Mapping[str, str]) -> dict[str, str]:
-    """The facts that a new case's notes can hold: all but the outcome."""
-    return {key: value for key, value in facts.items() if key not in OUTCOME_FACTS}
 
 
 def drop_facts(facts: Mapping[str, str], rng: np.random.Generator) -> dict[str, str]:

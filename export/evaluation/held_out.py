@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from haiku_edge.runtime.engine import Engine
 from haiku_edge.runtime.notes import Tokenizer, metadata_prompt
 
-from ..captions import known_facts
 from ..cohort import Section
-from ..synthetic import MARKERS, Patient
+from ..synthetic import MARKERS, Patient, known_facts
 
 BATCH = 16
 """Tiles or patches that an engine takes at once: more does not go faster on a processor, and takes memory."""

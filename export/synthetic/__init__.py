@@ -2,7 +2,7 @@
 
 from .demo import Demo, write_demo
 from .patch import Patches, patches, true_shift
-from .patient import Biology, Patient, edit_patient, log_hazard, simulate_cohort
+from .patient import OUTCOME_FACTS, Biology, Patient, edit_patient, known_facts, log_hazard, simulate_cohort
 from .region import Region, render_region
 from .svs import write_svs
 from .vocabulary import MARKERS, MPP
@@ -10,12 +10,14 @@ from .vocabulary import MARKERS, MPP
 __all__ = [
     "MARKERS",
     "MPP",
+    "OUTCOME_FACTS",
     "Biology",
     "Demo",
     "Patches",
     "Patient",
     "Region",
     "edit_patient",
+    "known_facts",
     "log_hazard",
     "patches",
     "render_region",

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from .patch import PATCH_PX, Patches, patches
-from .patient import Patient, draw_patient
+from .patient import Patient, draw_patient, known_facts
 from .region import render_window
 from .svs import write_svs
 from .tissue import GRID, Tissue, plant_tissue, smooth_field
@@ -83,14 +83,9 @@ def write_demo(
         table[name] = _tile_means(mask)
     demo = Demo(directory / "demo.svs", directory / "notes.json", directory / "truth.parquet", patient)
     write_svs(demo.slide, image, mpp=MPP, remark=REMARK)
-    demo.notes.write_text(json.dumps(_known(patient.facts), indent=2) + "\n", encoding="utf-8")
+    demo.notes.write_text(json.dumps(known_facts(patient.facts), indent=2) + "\n", encoding="utf-8")
     pq.write_table(pa.table(table), demo.truth)
     return demo
-
-
-def _known(facts: dict[str, str]) -> dict[str, str]:
-    """The facts without the outcome, which no case has when it is predicted."""
-    return {key: value for key, value in facts.items() if not key.startswith("survival")}
 
 
 def tissue_outline(rng: np.random.Generator, rows: int, columns: int) -> NDArray[np.bool_]:

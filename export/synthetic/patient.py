@@ -67,6 +67,8 @@ class Biology:
     offsets: tuple[float, ...]
 
 
+OUTCOME_FACTS: Final = ("survival_status", "survival")
+"""Facts that a new case can't have yet."""
 COMPOSITION_SPREAD: Final = 0.35
 CONTRACTION_SPREAD: Final = 0.4
 OFFSET_SPREAD: Final = 0.3
@@ -102,6 +104,11 @@ class Patient:
     hazard: float
     biology: Biology
     entropy: tuple[int, ...]
+
+
+def known_facts(facts: Mapping[str, str]) -> dict[str, str]:
+    """The facts that a new case's notes can hold: all but the outcome."""
+    return {key: value for key, value in facts.items() if key not in OUTCOME_FACTS}
 
 
 def simulate_cohort(patients: int, seed: int) -> tuple[Patient, ...]:

@@ -33,21 +33,19 @@ def output_folder(out: Path, slide_name: str, *, force: bool) -> Iterator[Path]:
     folder = out / (_UNSAFE.sub("_", slide_name).strip(". ") or "slide")
     with _as_output_errors(folder):
         make_directory(folder)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"\0")
+        _probe(folder)
         lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
+    with contextlib.ExitStack() as held:
+        held.callback(os.close, lock)
         _hold(lock, folder)
+        # Only from here on is the lock ours to remove: before, the file is another run's.
+        held.callback((folder / _LOCK).unlink, missing_ok=True)
         if (folder / RESULT).exists() and not force:
             raise OutputExistsError(
                 f"{folder} already holds a finished result. Pass --force to replace it, or another --out."
             )
         yield folder
         _remove_leftovers(folder)
-    finally:
-        with contextlib.suppress(OSError):
-            (folder / _LOCK).unlink()
-        os.close(lock)
 
 
 def check_writable(out: Path) -> None:
@@ -57,9 +55,13 @@ def check_writable(out: Path) -> None:
         OutputNotWritableError, DiskFullError: It could not.
     """
     with _as_output_errors(out):
-        nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
-        with tempfile.TemporaryFile(dir=nearest) as probe:
-            probe.write(b"\0")
+        _probe(next(path for path in (out, *out.absolute().parents) if path.exists()))
+
+
+def _probe(folder: Path) -> None:
+    """Write a byte there, which vanishes at once."""
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(b"\0")
 
 
 @contextlib.contextmanager

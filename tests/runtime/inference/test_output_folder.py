@@ -14,6 +14,8 @@ def test_two_runs_on_one_output_exclude_each_other(tmp_path: Path) -> None:
     with output_folder(tmp_path, "slide", force=True):
         with pytest.raises(OutputExistsError, match="Another run"), output_folder(tmp_path, "slide", force=True):
             pass
+        with pytest.raises(OutputExistsError), output_folder(tmp_path, "slide", force=True):
+            pytest.fail("a refused run took the lock of the run that holds it")
         with output_folder(tmp_path, "another slide", force=True):
             pass
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,6 +16,7 @@ import pytest
 from haiku_edge.runtime.errors import DiskFullError, OutputNotWritableError
 from haiku_edge.runtime.report import Result, write_outputs
 from haiku_edge.runtime.report.outputs import heatmap_names
+from tests.conftest import largest_file
 
 from . import sample
 
@@ -66,17 +64,6 @@ def test_a_number_that_is_not_finite_becomes_null(run: sample.Sample, tmp_path: 
     text = (tmp_path / "result.json").read_text()
     assert "NaN" not in text and "Infinity" not in text
     assert json.loads(text)["biomarkers"][0]["spread"] is None
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let the operating system refuse longer files, as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_run_without_room_leaves_the_earlier_outputs_as_they_were(run: sample.Sample, tmp_path: Path) -> None:
