@@ -31,6 +31,16 @@ HaikuEdgeError                        1
 │   ├── OutputExistsError            52   a finished result is there already
 │   └── DiskFullError                53   the disk is full
 ├── NativeCrashError                 60   a native library ended the process
+├── CheckpointError                  70
+│   ├── CheckpointIncompleteError    71   a file is missing, or cut short
+│   ├── CheckpointUnsafeError        72   pickled code inside, or larger than any checkpoint
+│   ├── CheckpointLayoutError        73   a tensor is missing, unexpected or misshapen
+│   └── CheckpointValueError         74   weights that are not numbers
+├── DatasetError                     80
+│   ├── UnreadableDatasetError       81   no known layout, or a damaged file
+│   ├── PanelError                   82   unknown, duplicate or missing markers
+│   ├── PatchShapeError              83   a patch of the wrong size or type
+│   └── CohortError                  84   too few patients, classes or events for the question
 └── StoppedError                     130   stopped from the keyboard or by another process
 """
 
@@ -229,6 +239,66 @@ class NativeCrashError(HaikuEdgeError):
     """A native library ended the process that read the slide."""
 
     exit_code = 60
+
+
+class CheckpointError(HaikuEdgeError):
+    """A trained checkpoint can't be used."""
+
+    exit_code = 70
+
+
+class CheckpointIncompleteError(CheckpointError):
+    """A file of the checkpoint is missing, or cut short."""
+
+    exit_code = 71
+
+
+class CheckpointUnsafeError(CheckpointError):
+    """The checkpoint holds pickled code, or is larger than any checkpoint."""
+
+    exit_code = 72
+
+
+class CheckpointLayoutError(CheckpointError):
+    """A tensor is missing, unexpected, misshapen or of another type."""
+
+    exit_code = 73
+
+
+class CheckpointValueError(CheckpointError):
+    """Weights are not numbers: NaN or infinite."""
+
+    exit_code = 74
+
+
+class DatasetError(HaikuEdgeError):
+    """Patches or patients can't be used."""
+
+    exit_code = 80
+
+
+class UnreadableDatasetError(DatasetError):
+    """No known layout, or a damaged file."""
+
+    exit_code = 81
+
+
+class PanelError(DatasetError):
+    """A panel with unknown, duplicate or missing markers."""
+
+    exit_code = 82
+
+
+class PatchShapeError(DatasetError):
+    """A patch of the wrong size or type."""
+
+    exit_code = 83
+
+
+class CohortError(DatasetError):
+    """Too few patients, classes or events for the question asked."""
+
+    exit_code = 84
 
 
 class StoppedError(HaikuEdgeError):

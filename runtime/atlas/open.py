@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ..bundle import AtlasSection, Bundle
 from ..errors import BundleContentError, DeviceUnavailableError, UsageError
 from .exact import ExactIndex
+from .facts import read_facts
 from .hnsw import HnswIndex
 from .patches import PatchTable, read_patches
 from .pictures import Pictures
@@ -38,6 +40,7 @@ class Atlas:
         mean: (m,) float32 mean over the patches that measured the marker; NaN where none did.
         std: (m,) float32 standard deviation over them (population); 1 where they are all alike, NaN where none did.
         z: (n, m) float32, (expression - mean) / std; NaN where not measured.
+        positive: (n, m) float32, 1 or 0; NaN where not measured, or where nothing says what is positive.
         patches: (n,) str, identifiers.
         patients: (n,) str, pseudonyms.
         sections: (n,) str.
@@ -48,6 +51,8 @@ class Atlas:
         index: Finds nearest patches.
         pictures: The patches' pictures.
         warnings: What the user should know, such as that the graph can't be used on this machine.
+        facts: Patient → clinical facts in the order of the notes; empty where the bundle holds none.
+        positivity: When a patch counts as positive, in one sentence; None where nothing says.
     """
 
     vectors: NDArray[np.float32]
@@ -56,6 +61,7 @@ class Atlas:
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
     z: NDArray[np.float32]
+    positive: NDArray[np.float32]
     patches: NDArray[np.str_]
     patients: NDArray[np.str_]
     sections: NDArray[np.str_]
@@ -66,6 +72,8 @@ class Atlas:
     index: VectorIndex
     pictures: Pictures
     warnings: tuple[str, ...] = ()
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    positivity: str | None = None
 
 
 def open_atlas(bundle: Bundle, *, index: IndexChoice = "auto", threads: int = 1) -> Atlas:
@@ -82,7 +90,7 @@ def open_atlas(bundle: Bundle, *, index: IndexChoice = "auto", threads: int = 1)
         DeviceUnavailableError: 'hnsw' was asked for and hnswlib does not work here.
         UsageError: 'hnsw' was asked for and the bundle has no graph.
     """
-    section = bundle.manifest.atlas
+    section = bundle.manifest.need_atlas()
     vectors = read_vectors(bundle.read(section.vectors), section)
     table = read_patches(bundle.read(section.patches), section.markers)
     _check_counts(section, table)
@@ -95,6 +103,7 @@ def open_atlas(bundle: Bundle, *, index: IndexChoice = "auto", threads: int = 1)
         mean=mean,
         std=std,
         z=z,
+        positive=table.positive,
         patches=table.patches,
         patients=table.patients,
         sections=table.sections,
@@ -105,6 +114,8 @@ def open_atlas(bundle: Bundle, *, index: IndexChoice = "auto", threads: int = 1)
         index=chosen,
         pictures=Pictures(bundle.read(section.pictures), table.pictures, section.markers),
         warnings=warnings,
+        facts=_read_facts(bundle, section, table),
+        positivity=section.positivity,
     )
 
 
@@ -161,10 +172,16 @@ def _check_counts(section: AtlasSection, table: PatchTable) -> None:
         raise _refused(f"its table has {patients} patients, the manifest {section.patient_count}")
 
 
+def _read_facts(bundle: Bundle, section: AtlasSection, table: PatchTable) -> dict[str, dict[str, str]]:
+    if section.facts is None:
+        return {}
+    return read_facts(bundle.read(section.facts), set(table.patients.tolist()))
+
+
 def _choose_index(
     bundle: Bundle, vectors: NDArray[np.float32], choice: IndexChoice, threads: int
 ) -> tuple[VectorIndex, tuple[str, ...]]:
-    stated = bundle.manifest.atlas.index
+    stated = bundle.manifest.need_atlas().index
     if choice == "hnsw" and stated.kind != "hnsw":
         raise UsageError(f"The bundle {bundle.manifest.name} has no graph to search; it is searched exactly.")
     small = choice == "auto" and stated.count < EXACT_BELOW
@@ -179,7 +196,7 @@ def _choose_index(
 
 
 def _load_graph(bundle: Bundle, vectors: NDArray[np.float32], threads: int) -> HnswIndex:
-    stated = bundle.manifest.atlas.index
+    stated = bundle.manifest.need_atlas().index
     if stated.file is None or stated.m is None or stated.ef_construction is None or stated.ef_search is None:
         raise _refused("its graph is not described")
     return HnswIndex.from_bytes(

@@ -17,6 +17,8 @@ METADATA_KEY = b"haiku_edge.pictures"
 
 _TEXTS = ("patch", "section", "patient", "organ", "panel")
 _MAX_INTENSITY = 255
+NOT_KNOWN = 255
+"""What `positive` holds where it is not known whether a patch is positive; 1 is positive, 0 is not."""
 _T = TypeVar("_T", bound=np.generic)
 
 
@@ -58,6 +60,7 @@ class PatchTable:
         x: (n,) float32, left edge in the section, micrometres; NaN where not known.
         y: (n,) float32, top edge in the section, micrometres; NaN where not known.
         expression: (n, m) float32 mean raw intensity, 0 to 255; NaN where the marker was not measured.
+        positive: (n, m) float32, 1 or 0; NaN where the marker was not measured, or nothing says what is positive.
         pictures: Where the pictures lie.
     """
 
@@ -69,6 +72,7 @@ class PatchTable:
     x: NDArray[np.float32]
     y: NDArray[np.float32]
     expression: NDArray[np.float32]
+    positive: NDArray[np.float32]
     pictures: PictureTable
 
 
@@ -79,6 +83,7 @@ def patches_schema(markers: int) -> pa.Schema:
         ("x", pa.float32()),
         ("y", pa.float32()),
         ("expression", pa.list_(pa.float32(), markers)),
+        ("positive", pa.list_(pa.uint8(), markers)),
         ("composite_offset", pa.int64()),
         ("composite_length", pa.int64()),
         ("channel_offset", pa.list_(pa.int64(), markers)),
@@ -95,6 +100,7 @@ def write_patches(table: PatchTable) -> bytes:
         pa.array(table.x, pa.float32()),
         pa.array(table.y, pa.float32()),
         _lists(table.expression, pa.float32()),
+        _lists(np.where(np.isnan(table.positive), NOT_KNOWN, table.positive).astype(np.uint8), pa.uint8()),
         pa.array(pictures.composite_offset, pa.int64()),
         pa.array(pictures.composite_length, pa.int64()),
         _lists(pictures.channel_offset, pa.int64()),
@@ -137,6 +143,7 @@ def read_patches(data: bytes, markers: tuple[str, ...]) -> PatchTable:
         x=_numbers(table, "x", np.float32),
         y=_numbers(table, "y", np.float32),
         expression=_matrix(table, "expression", len(markers), np.float32),
+        positive=_positive(table, len(markers)),
         pictures=_pictures(table, markers),
     )
     _check_values(read)
@@ -165,6 +172,13 @@ def _pictures(table: pa.Table, markers: tuple[str, ...]) -> PictureTable:
     )
 
 
+def _positive(table: pa.Table, markers: int) -> NDArray[np.float32]:
+    stored = _matrix(table, "positive", markers, np.uint8)
+    if not np.isin(stored, (0, 1, NOT_KNOWN)).all():
+        raise _refused("a patch is neither positive nor negative for a marker")
+    return np.where(stored == NOT_KNOWN, np.nan, stored).astype(np.float32)
+
+
 def _check_values(table: PatchTable) -> None:
     if len(set(table.patches.tolist())) != len(table.patches):
         raise _refused("two patches have the same identifier")
@@ -174,6 +188,8 @@ def _check_values(table: PatchTable) -> None:
     intensity = table.expression[measured]
     if ((intensity < 0) | (intensity > _MAX_INTENSITY)).any():
         raise _refused("an intensity is outside 0 to 255")
+    if (~np.isnan(table.positive) & ~measured).any():
+        raise _refused("a patch is positive or negative for a marker that it did not measure")
     if not np.array_equal(measured, table.pictures.channel_length > 0):
         raise _refused("a marker has an intensity and no picture, or a picture and no intensity")
     if (table.pictures.composite_length < 1).any():

@@ -11,6 +11,7 @@ from .manifest import (
     Description,
     FileEntry,
     GoldenSection,
+    HeadSection,
     HETower,
     IndexSection,
     Manifest,
@@ -21,6 +22,7 @@ from .manifest import (
     parse_manifest,
 )
 from .open import Bundle, open_bundle
+from .panel import panel_rows
 
 __all__ = [
     "DIGEST_NAME",
@@ -32,6 +34,7 @@ __all__ = [
     "FileEntry",
     "GoldenSection",
     "HETower",
+    "HeadSection",
     "IndexSection",
     "Manifest",
     "MifTower",
@@ -40,5 +43,6 @@ __all__ = [
     "bundle_info",
     "manifest_schema",
     "open_bundle",
+    "panel_rows",
     "parse_manifest",
 ]

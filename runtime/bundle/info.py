@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from .manifest import AtlasSection
 from .open import Bundle
 
 
 def bundle_info(bundle: Bundle) -> dict[str, Any]:
     """What `haiku-edge bundle info` shows: plain values, ready for JSON, in the order in which they are read best.
 
-    Sizes are bytes, resolutions micrometres per pixel, tile and patch sides pixels.
+    Sizes are bytes, resolutions micrometres per pixel, tile and patch sides pixels. A part that the bundle lacks is
+    None.
     """
     manifest = bundle.manifest
-    towers = {
-        "he": manifest.he.model_dump(),
-        "text": manifest.text.model_dump(),
-        "mif": manifest.mif.model_dump() if manifest.mif is not None else None,
-    }
-    index = manifest.atlas.index
+    towers = {"he": manifest.he, "text": manifest.text, "mif": manifest.mif}
     return {
         "name": manifest.name,
         "version": manifest.version,
@@ -31,16 +28,23 @@ def bundle_info(bundle: Bundle) -> dict[str, Any]:
         "schema_version": manifest.schema_version,
         "created_by": manifest.created_by,
         "embedding_dimension": manifest.embedding_dimension,
-        "towers": towers,
+        "towers": {name: None if tower is None else tower.model_dump(mode="json") for name, tower in towers.items()},
         "retrieval": manifest.retrieval.model_dump(),
-        "atlas": {
-            "patches": manifest.atlas.patch_count,
-            "patients": manifest.atlas.patient_count,
-            "markers": list(manifest.atlas.markers),
-            "index": index.model_dump(exclude_none=True),
-        },
-        "calibration": manifest.calibration.model_dump(),
+        "atlas": None if manifest.atlas is None else _atlas(manifest.atlas),
+        "calibration": None if manifest.calibration is None else manifest.calibration.model_dump(),
+        "heads": [head.model_dump(mode="json") for head in manifest.heads],
         "metrics": dict(manifest.metrics),
         "files": {name: entry.size for name, entry in sorted(manifest.files.items())},
         "size": sum(entry.size for entry in manifest.files.values()),
+    }
+
+
+def _atlas(atlas: AtlasSection) -> dict[str, Any]:
+    return {
+        "patches": atlas.patch_count,
+        "patients": atlas.patient_count,
+        "markers": list(atlas.markers),
+        "positivity": atlas.positivity,
+        "clinical_facts": atlas.facts is not None,
+        "index": atlas.index.model_dump(exclude_none=True),
     }

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from ..errors import BundleLinkError, BundleSchemaError
+from ..errors import BundleContentError, BundleLinkError, BundleSchemaError
 
-KNOWN_VERSIONS = ("1.0",)
+KNOWN_VERSIONS = ("1.1",)
 """Schema versions that this program reads."""
 
 MAX_FILE_BYTES = 64 << 30
@@ -48,34 +48,52 @@ BundlePath = Annotated[str, AfterValidator(_check_path), Field(json_schema_extra
 Positive = Annotated[int, Field(gt=0)]
 Microns = Annotated[float, Field(gt=0, le=100, description="micrometres per pixel")]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+Storage = Literal["fp32", "fp16"]
+"""How a graph's weights lie on disk; the arithmetic is fp32 either way."""
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class HETower(_Section):
-    """The tower that embeds H&E tiles of `tile_size` pixels at `mpp` micrometres per pixel."""
+class _Tower(_Section):
+    """A tower's graph. Weights above 2 GB, which one ONNX file can't hold, lie in files of their own beside it."""
 
     file: BundlePath
+    weights: tuple[BundlePath, ...] = ()
+    storage: Storage = "fp32"
+
+
+class HETower(_Tower):
+    """The tower that embeds H&E tiles of `tile_size` pixels at `mpp` micrometres per pixel."""
+
     tile_size: Positive
     mpp: Microns
 
 
-class TextTower(_Section):
+class TextTower(_Tower):
     """The tower that embeds at most `max_length` tokens of clinical text."""
 
-    file: BundlePath
     tokenizer: BundlePath
     max_length: Positive
 
 
-class MifTower(_Section):
-    """The tower that embeds mIF patches of `patch_size` pixels at `mpp` micrometres per pixel."""
+class MifTower(_Tower):
+    """The tower that embeds mIF patches of `patch_size` pixels at `mpp` micrometres per pixel.
 
-    file: BundlePath
+    Attributes:
+        markers: Names of the rows of its marker table, from row 1 on; row 0 stands for no channel.
+    """
+
     patch_size: Positive
     mpp: Microns
+    markers: Annotated[tuple[Name, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_each_marker_once(self) -> Self:
+        if len(set(self.markers)) != len(self.markers):
+            raise ValueError("a marker is named twice")
+        return self
 
 
 class Retrieval(_Section):
@@ -108,12 +126,19 @@ class IndexSection(_Section):
 
 
 class AtlasSection(_Section):
-    """The evidence: vectors, index, marker table and pictures of every mIF patch."""
+    """The evidence: vectors, index, marker table and pictures of every mIF patch.
+
+    Attributes:
+        facts: Arrow table of the patients' clinical facts, where they are known.
+        positivity: When a patch counts as positive for a marker, in one sentence; None where nothing says.
+    """
 
     vectors: BundlePath
     index: IndexSection
     patches: BundlePath
     pictures: BundlePath
+    facts: BundlePath | None = None
+    positivity: Annotated[str, Field(min_length=1, max_length=500)] | None = None
     markers: Annotated[tuple[Name, ...], Field(min_length=1)]
     patch_count: Positive
     patient_count: Positive
@@ -132,6 +157,38 @@ class CalibrationSection(_Section):
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
     patients: Positive
     cases: Positive
+
+
+class HeadSection(_Section):
+    """A trained head: what a slide or a tile says about one clinical question, from the towers' vectors.
+
+    Attributes:
+        name: How outputs call it.
+        kind: A class for each tile, a class for the slide, or a risk for the slide.
+        file: Its ONNX graph.
+        features: Vectors that it reads.
+        target: The fact that it predicts, such as stage or overall survival.
+        classes: Names of the classes, in the order of the graph's output; none for survival.
+        cases: Arrow table of the out-of-fold predictions of its training patients, from which outputs are calibrated.
+        patients: Training patients.
+        metrics: What the nested cross-validation measured.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    kind: Literal["tile_classifier", "slide_classifier", "survival"]
+    file: BundlePath
+    features: Literal["he", "he+text"]
+    target: Name
+    classes: tuple[Name, ...] = ()
+    cases: BundlePath
+    patients: Positive
+    metrics: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _classes_fit_the_kind(self) -> Self:
+        if (self.kind == "survival") != (not self.classes) or len(self.classes) == 1:
+            raise ValueError("a classifier names at least two classes, a survival head none")
+        return self
 
 
 class GoldenSection(_Section):
@@ -156,10 +213,13 @@ class Description(_Section):
         statement: One sentence on what the numbers are worth, shown wherever they are.
         created_by: Product and version that wrote the bundle.
         embedding_dimension: Length of the towers' output vectors.
+        text: None for a model without a text tower (H&E and mIF only).
+        atlas: None for a bundle that only embeds, until `atlas add` gives it evidence.
+        calibration: None where no held-out patients are known: predictions then have no intervals and never abstain.
         metrics: The evaluation's numbers, in whatever nesting the exporter likes.
     """
 
-    schema_version: Literal["1.0"] = "1.0"
+    schema_version: Literal["1.1"] = "1.1"
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,49}$")]
     family: Literal["haiku"] = "haiku"
@@ -168,29 +228,77 @@ class Description(_Section):
     created_by: Name
     embedding_dimension: Positive
     he: HETower
-    text: TextTower
+    text: TextTower | None = None
     mif: MifTower | None = None
     retrieval: Retrieval = Retrieval()
-    atlas: AtlasSection
-    calibration: CalibrationSection
+    atlas: AtlasSection | None = None
+    calibration: CalibrationSection | None = None
     golden: GoldenSection
+    heads: tuple[HeadSection, ...] = ()
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
 
     def named_files(self) -> Iterator[str]:
         """Every path that a part of the manifest names."""
-        yield from (self.he.file, self.text.file, self.text.tokenizer, self.calibration.file, self.golden.file)
-        yield from (self.atlas.vectors, self.atlas.patches, self.atlas.pictures)
-        if self.mif is not None:
-            yield self.mif.file
-        if self.atlas.index.file is not None:
-            yield self.atlas.index.file
+        for tower in (self.he, self.text, self.mif):
+            if tower is not None:
+                yield tower.file
+                yield from tower.weights
+        if self.text is not None:
+            yield self.text.tokenizer
+        if self.atlas is not None:
+            yield from (self.atlas.vectors, self.atlas.patches, self.atlas.pictures)
+            yield from (file for file in (self.atlas.index.file, self.atlas.facts) if file is not None)
+        if self.calibration is not None:
+            yield self.calibration.file
+        for head in self.heads:
+            yield from (head.file, head.cases)
+        yield self.golden.file
+
+    def need_text(self) -> TextTower:
+        """The text tower, or `BundleContentError`."""
+        if self.text is None:
+            raise self._lacks("text tower", "It takes no notes; leave --clinical and --text out")
+        return self.text
+
+    def need_mif(self) -> MifTower:
+        """The mIF tower, or `BundleContentError`."""
+        if self.mif is None:
+            raise self._lacks("mIF tower", "Export the bundle again from a checkpoint that has one")
+        return self.mif
+
+    def need_atlas(self) -> AtlasSection:
+        """The atlas, or `BundleContentError`."""
+        if self.atlas is None:
+            raise self._lacks("atlas, so there is no evidence to search", "Give it one with `haiku-edge atlas add`")
+        return self.atlas
+
+    def need_calibration(self) -> CalibrationSection:
+        """The calibration patients, or `BundleContentError`."""
+        if self.calibration is None:
+            raise self._lacks("calibration patients", "Give it some with `haiku-edge atlas add`")
+        return self.calibration
+
+    def _lacks(self, what: str, instead: str) -> BundleContentError:
+        return BundleContentError(f"The bundle {self.name} has no {what}. {instead}.")
 
     @model_validator(mode="after")
     def _index_fits(self) -> Self:
+        if self.atlas is None:
+            return self
         if self.atlas.index.dimension != self.embedding_dimension:
             raise ValueError("the index's dimension is not the embedding's")
         if self.atlas.index.count != self.atlas.patch_count:
             raise ValueError("the index does not hold as many vectors as the atlas has patches")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.calibration is not None and self.atlas is None:
+            raise ValueError("calibration patients go with an atlas")
+        if len({head.name for head in self.heads}) != len(self.heads):
+            raise ValueError("two heads have the same name")
+        if self.text is None and any(head.features == "he+text" for head in self.heads):
+            raise ValueError("a head reads the text tower, which is not there")
         return self
 
 

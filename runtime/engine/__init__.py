@@ -1,7 +1,8 @@
 """Towers compiled for this machine: the engine protocol, the chooser, and the engines."""
 
-from .choose import DEVICES, DeviceReport, choose_engine, survey_devices
+from .choose import DEVICES, DeviceReport, check_device, choose_engine, survey_devices
 from .onnx import OnnxEngine
+from .tower import open_tower
 from .types import DeviceInfo, Engine, TensorSpec
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "Engine",
     "OnnxEngine",
     "TensorSpec",
+    "check_device",
     "choose_engine",
+    "open_tower",
     "survey_devices",
 ]

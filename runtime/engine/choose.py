@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +46,14 @@ def survey_devices() -> tuple[DeviceReport, ...]:
     )
 
 
-def choose_engine(model: bytes, *, device: str = "auto", threads: int | None = None) -> Engine:
+def choose_engine(
+    model: bytes, *, weights: Mapping[str, bytes] | None = None, device: str = "auto", threads: int | None = None
+) -> Engine:
     """Make the engine for a tower.
 
     Args:
         model: Verified bytes of the tower's ONNX graph.
+        weights: Verified bytes of the files that the graph keeps weights in, by the names that it gives them.
         device: auto, tensorrt, cuda or cpu.
         threads: Threads to compute with; None takes all cores that this process may use.
 
@@ -58,10 +62,7 @@ def choose_engine(model: bytes, *, device: str = "auto", threads: int | None = N
         DeviceUnavailableError: The device asked for by name is not there.
         BundleContentError: The graph is not usable.
     """
-    if device not in DEVICES:
-        raise UsageError(f"--device {device} is not one of {', '.join(DEVICES)}.")
-    reports = survey_devices()
-    chosen = next(r for r in reports if r.usable) if device == "auto" else _named(reports, device)
+    reports, chosen = _choose(device)
     reason = _why(reports, chosen) if device == "auto" else f"asked for with --device {device}"
     info = DeviceInfo(
         requested=device,
@@ -71,7 +72,25 @@ def choose_engine(model: bytes, *, device: str = "auto", threads: int | None = N
         threads=threads or len(os.sched_getaffinity(0)),
         reason=reason,
     )
-    return OnnxEngine(model, info)
+    return OnnxEngine(model, info, weights)
+
+
+def check_device(device: str) -> None:
+    """See that a device asked for is there, also where nothing will run on it.
+
+    Raises:
+        UsageError: It is none of `DEVICES`.
+        DeviceUnavailableError: It is not there.
+    """
+    _choose(device)
+
+
+def _choose(device: str) -> tuple[tuple[DeviceReport, ...], DeviceReport]:
+    """Every kind of device, and the one to use."""
+    if device not in DEVICES:
+        raise UsageError(f"--device {device} is not one of {', '.join(DEVICES)}.")
+    reports = survey_devices()
+    return reports, next(r for r in reports if r.usable) if device == "auto" else _named(reports, device)
 
 
 def _named(reports: tuple[DeviceReport, ...], device: str) -> DeviceReport:

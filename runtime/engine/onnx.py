@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ..errors import BundleContentError, EngineError
+from .external import check_locations
 from .types import DeviceInfo, TensorSpec
 
 OUTPUT = "vector"
@@ -25,13 +27,15 @@ class OnnxEngine:
     Args:
         model: The bytes of the graph, verified by the bundle; nothing is opened by path.
         device: What to record about where it runs.
+        weights: Name → verified bytes of each file that the graph keeps weights in.
 
     Raises:
-        BundleContentError: The bytes are no graph that ONNX Runtime takes, or it has no output named `vector`.
+        BundleContentError: The bytes are no graph that ONNX Runtime takes, it has no output named `vector`, or it
+            refers to a file that is not among `weights`.
     """
 
-    def __init__(self, model: bytes, device: DeviceInfo) -> None:
-        self._session = _open_session(model, device.threads)
+    def __init__(self, model: bytes, device: DeviceInfo, weights: Mapping[str, bytes] | None = None) -> None:
+        self._session = _open_session(model, device.threads, weights or {})
         self._spec = _read_spec(self._session)
         self._device = device
 
@@ -76,13 +80,19 @@ class OnnxEngine:
                 raise EngineError(f"Input {name} must be {dtype} {shape}, not {given.dtype} {given.shape}.")
 
 
-def _open_session(model: bytes, threads: int) -> ort.InferenceSession:
+def _open_session(model: bytes, threads: int, weights: Mapping[str, bytes]) -> ort.InferenceSession:
+    check_locations(model, weights)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     # Idle threads that spin take the core from the threads that decode the next tiles.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if weights:
+        # From bytes alone, ONNX Runtime would open these names in the folder where the process happens to run.
+        options.add_external_initializers_from_files_in_memory(
+            list(weights), list(weights.values()), [len(content) for content in weights.values()]
+        )
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:

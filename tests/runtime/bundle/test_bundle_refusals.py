@@ -194,10 +194,10 @@ def test_a_tower_named_outside_the_bundle_is_refused(bundle_folder: Path) -> Non
         open_bundle(bundle_folder)
 
 
-@pytest.mark.parametrize("version", ["0.9", "2.0", None, 1.0, ["1.0"]])
+@pytest.mark.parametrize("version", ["0.9", "1.0", "2.0", None, 1.0, ["1.0"]])
 def test_an_unknown_schema_version_says_which_are_known(bundle_folder: Path, version: object) -> None:
     _reseal(bundle_folder, lambda manifest: manifest.update(schema_version=version))
-    with pytest.raises(BundleSchemaError, match=r"reads 1\.0"):
+    with pytest.raises(BundleSchemaError, match=r"reads 1\.1"):
         open_bundle(bundle_folder)
 
 
@@ -278,9 +278,9 @@ def test_a_manifest_against_the_schema_is_refused(
         b"null",
         b"\xff\xfe",
         b"[" * 100_000,
-        b'{"schema_version": "1.0", "schema_version": "1.0"}',
+        b'{"schema_version": "1.1", "schema_version": "1.1"}',
         b'{"schema_version": NaN}',
-        b'{"schema_version": "1.0"}',
+        b'{"schema_version": "1.1"}',
     ],
 )
 def test_what_is_no_manifest_is_refused(bundle_folder: Path, data: bytes) -> None:
