@@ -22,8 +22,13 @@ from haiku_edge.runtime.bundle import (
 )
 from haiku_edge.runtime.errors import OutputExistsError
 
+Content = bytes | Path
+"""A file's bytes, or a finished file of one's own that goes into the bundle: it is moved, not copied."""
 
-def write_bundle(directory: Path, description: Description, contents: Mapping[str, bytes]) -> Manifest:
+_CHUNK = 1 << 22
+
+
+def write_bundle(directory: Path, description: Description, contents: Mapping[str, Content]) -> Manifest:
     """Write a bundle, verify it as a user would, and put it in place.
 
     An older bundle in that place is replaced once the new one is whole; anything else there is left alone.
@@ -31,7 +36,8 @@ def write_bundle(directory: Path, description: Description, contents: Mapping[st
     Args:
         directory: The bundle's folder; its parent is made where it is missing.
         description: The manifest without its table of files.
-        contents: Relative POSIX path → bytes of every file but `bundle.json` and `bundle.sha256`.
+        contents: Relative POSIX path → every file but `bundle.json` and `bundle.sha256`: its bytes, or the path of a
+            temporary file, which is gone afterwards. Large files are best made on the bundle's own disk.
 
     Returns:
         The manifest as written.
@@ -43,10 +49,13 @@ def write_bundle(directory: Path, description: Description, contents: Mapping[st
         DiskFullError, OutputNotWritableError: It can't be written.
         BundleAlteredError: What was written reads back as something else.
     """
-    document = {**description.model_dump(mode="json"), "files": _table_of_files(contents)}
+    try:
+        document = {**description.model_dump(mode="json"), "files": _table_of_files(contents)}
+    except OSError as error:
+        raise output_error(error, directory) from error
     data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
     manifest = parse_manifest(data, str(directory))
-    _check_replaceable(directory)
+    check_replaceable(directory)
     try:
         _write_beside(directory, contents, data)
     except OSError as error:
@@ -54,7 +63,7 @@ def write_bundle(directory: Path, description: Description, contents: Mapping[st
     return manifest
 
 
-def _write_beside(directory: Path, contents: Mapping[str, bytes], manifest: bytes) -> None:
+def _write_beside(directory: Path, contents: Mapping[str, Content], manifest: bytes) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}.", suffix=".part"))
     try:
@@ -70,31 +79,56 @@ def _write_beside(directory: Path, contents: Mapping[str, bytes], manifest: byte
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _table_of_files(contents: Mapping[str, bytes]) -> dict[str, dict[str, str | int]]:
-    return {
-        name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-        for name, content in sorted(contents.items())
-    }
+def _table_of_files(contents: Mapping[str, Content]) -> dict[str, dict[str, str | int]]:
+    return {name: _entry(content) for name, content in sorted(contents.items())}
 
 
-def _check_replaceable(directory: Path) -> None:
+def _entry(content: Content) -> dict[str, str | int]:
+    """Digest and size; a file is hashed piece by piece."""
+    if isinstance(content, bytes):
+        return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    digest, size = hashlib.sha256(), 0
+    with content.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            digest.update(piece)
+            size += len(piece)
+    return {"sha256": digest.hexdigest(), "size": size}
+
+
+def check_replaceable(directory: Path) -> None:
+    """Refuse a place that holds anything but an older bundle; hours of work need not come first.
+
+    Raises:
+        OutputExistsError: Something that is no bundle is there.
+    """
     if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
         raise OutputExistsError(f"{directory} is there and is no folder. Name another place for the bundle.")
     if directory.is_dir() and any(directory.iterdir()) and not (directory / MANIFEST_NAME).is_file():
         raise OutputExistsError(f"{directory} holds something that is no bundle. Name an empty or a new folder.")
 
 
-def _write_files(root: Path, contents: Mapping[str, bytes]) -> None:
+def _write_files(root: Path, contents: Mapping[str, Content]) -> None:
     for name, content in contents.items():
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write_file(target, content)
+        if isinstance(content, bytes):
+            _write_file(target, content)
+        else:
+            _move_file(content, target)
 
 
 def _write_file(target: Path, content: bytes) -> None:
     with target.open("xb") as file:
         file.write(content)
         file.flush()
+        os.fsync(file.fileno())
+
+
+def _move_file(source: Path, target: Path) -> None:
+    """Put a finished file in place; another disk's is copied there first."""
+    shutil.move(source, target)
+    target.chmod(0o644)
+    with target.open("rb") as file:
         os.fsync(file.fileno())
 
 

@@ -11,10 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from haiku_edge.runtime.engine import choose_engine
 from haiku_edge.runtime.errors import BundleContentError
+
+from .store import GraphFiles
 
 TOLERANCE = 1e-5
 """Largest difference of any entry of a unit vector in fp32: sums in another order give about 1e-7 to 1e-6."""
+
+
+HALF_TOLERANCE = 5e-3
+"""The same for matrices stored as fp16, whose rounding (1 in 2,000) adds up over the layers."""
 
 
 class GraphMismatchError(BundleContentError):
@@ -55,9 +62,39 @@ def check_parity(
         GraphMismatchError: The difference exceeds `tolerance` or is not a number.
     """
     difference = compare_with_torch(tower, graph, inputs)
+    _refuse(name, difference, tolerance)
+    return difference
+
+
+def check_files(
+    name: str, tower: nn.Module, files: GraphFiles, inputs: Mapping[str, NDArray[Any]]
+) -> tuple[NDArray[np.float32], float]:
+    """Compare a written graph, opened as the run time opens it, with torch.
+
+    Args:
+        name: How messages call the tower.
+        tower: Torch tower in evaluation.
+        files: Its graph on disk.
+        inputs: Arrays by input name.
+
+    Returns:
+        The torch tower's vectors, (n, d) float32, and the largest absolute difference.
+
+    Raises:
+        GraphMismatchError: They differ by more than the storage explains.
+    """
+    with torch.inference_mode():
+        reference = tower(**{key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in inputs.items()})
+    vectors: NDArray[np.float32] = reference.numpy()
+    engine = choose_engine(files.graph.read_bytes(), weights=files.read_weights(), device="cpu")
+    difference = float(np.abs(engine(**inputs) - vectors).max())
+    _refuse(name, difference, TOLERANCE if files.storage == "fp32" else HALF_TOLERANCE)
+    return vectors, difference
+
+
+def _refuse(name: str, difference: float, tolerance: float) -> None:
     if not difference <= tolerance:
         raise GraphMismatchError(
             f"The exported {name} graph differs from torch by {difference:.1e}, more than {tolerance:.0e}. "
             "Do not ship it: export again with the versions that the project pins, and report it if it stays."
         )
-    return difference

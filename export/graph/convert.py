@@ -1,4 +1,4 @@
-"""Torch towers to canonical ONNX: one file, opset 20, pure ONNX operators, dynamic batch, length and channels."""
+"""Torch towers to canonical ONNX: opset 20, pure ONNX operators, dynamic batch, length and channels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import onnx
+import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
@@ -25,40 +26,71 @@ makes an invalid graph in silence."""
 
 
 def export_towers(towers: Towers) -> TowerGraphs:
-    """Export all three; `towers` must come from `Towers.for_inference`."""
+    """Export all three as single files; `towers` must come from `Towers.for_inference`."""
+    if towers.text is None:
+        raise ValueError("A model of two modalities has no text graph: export its towers one by one.")
     return TowerGraphs(export_he(towers.he), export_mif(towers.mif), export_text(towers.text))
 
 
 def export_he(tower: HeTower) -> bytes:
     """Export with input `tiles` uint8 (n, s, s, 3)."""
-    side = tower.config.tile
-    tiles = torch.randint(0, 256, (3, side, side, 3), dtype=torch.uint8)
-    return _export(tower, {"tiles": tiles}, {"tiles": {0: torch.export.Dim("batch")}})
+    return serialise(trace_he(tower))
 
 
 def export_mif(tower: MifTower) -> bytes:
     """Export with inputs `patches` uint8 (n, c, s, s) and `markers` int64 (n, c)."""
+    return serialise(trace_mif(tower))
+
+
+def export_text(tower: TextTower) -> bytes:
+    """Export with inputs `input_ids` and `attention_mask` int64 (n, l)."""
+    return serialise(trace_text(tower))
+
+
+def trace_tower(tower: HeTower | MifTower | TextTower) -> ir.Model:
+    """Trace any tower; its weights stay where they are, in memory or mapped from a file."""
+    if isinstance(tower, HeTower):
+        return trace_he(tower)
+    return trace_mif(tower) if isinstance(tower, MifTower) else trace_text(tower)
+
+
+def trace_he(tower: HeTower) -> ir.Model:
+    """As `export_he`, not yet serialised."""
+    side = tower.config.tile
+    tiles = torch.randint(0, 256, (3, side, side, 3), dtype=torch.uint8)
+    return _trace(tower, {"tiles": tiles}, {"tiles": {0: torch.export.Dim("batch")}})
+
+
+def trace_mif(tower: MifTower) -> ir.Model:
+    """As `export_mif`, not yet serialised."""
     side = tower.config.patch
     patches = torch.randint(0, 256, (3, 5, side, side), dtype=torch.uint8)
     markers = torch.arange(5).expand(3, 5).contiguous() % (tower.config.markers + 1)
     batch, channels = torch.export.Dim("batch"), torch.export.Dim("channels")
     shapes = {"patches": {0: batch, 1: channels}, "markers": {0: batch, 1: channels}}
-    return _export(tower, {"patches": patches, "markers": markers}, shapes)
+    return _trace(tower, {"patches": patches, "markers": markers}, shapes)
 
 
-def export_text(tower: TextTower) -> bytes:
-    """Export with inputs `input_ids` and `attention_mask` int64 (n, l)."""
+def trace_text(tower: TextTower) -> ir.Model:
+    """As `export_text`, not yet serialised."""
     ids = torch.randint(0, tower.config.vocabulary, (3, 11))
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=tower.config.length)
     shapes = {"input_ids": {0: batch, 1: length}, "attention_mask": {0: batch, 1: length}}
-    return _export(tower, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, shapes)
+    return _trace(tower, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, shapes)
 
 
-def _export(tower: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any]) -> bytes:
-    """Run the dynamo exporter and keep what an engine needs."""
+def serialise(traced: ir.Model) -> bytes:
+    """One ONNX file with the weights in it, checked."""
+    model = strip(ir.to_proto(traced))
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _trace(tower: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any]) -> ir.Model:
+    """Run the dynamo exporter."""
     if tower.training:
         raise ValueError("A tower is exported as it infers: pass Towers.for_inference(), not a tower in training.")
-    with _quiet():
+    with quiet_export():
         program = torch.onnx.export(
             tower,
             kwargs=dict(inputs),
@@ -71,9 +103,7 @@ def _export(tower: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any])
             verbose=False,
         )
     assert program is not None
-    model = strip(program.model_proto)
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString(deterministic=True))
+    return program.model
 
 
 def strip(model: Any) -> Any:
@@ -108,7 +138,7 @@ def strip(model: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_export() -> Iterator[None]:
     """Keep the exporter's chatter off the terminal and its deprecations from stopping a strict run."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

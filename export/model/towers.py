@@ -1,4 +1,4 @@
-"""The three towers together, and their checkpoint on disk."""
+"""The towers together, and their checkpoint on disk."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import nn
 
-from .config import HeConfig, MifConfig, TextConfig, TowersConfig
-from .heads import ProjectionHead
-from .histology import HeTower
-from .multiplex import MifTower
-from .notes import TextTower
+from .bert import TextTower
+from .config import TowersConfig
+from .musk import HeTower
+from .virtues import MarkerTable, MifTower
+
+Tower = TypeVar("Tower", HeTower, MifTower, TextTower)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +28,21 @@ class Towers:
         config: Their sizes.
         he: The H&E tower.
         mif: The mIF tower.
-        text: The text tower.
+        text: The text tower, or None for a model of two modalities.
     """
 
     config: TowersConfig
     he: HeTower
     mif: MifTower
-    text: TextTower
+    text: TextTower | None
 
     def modules(self) -> dict[str, nn.Module]:
         """Return the towers by the names that files use: he, mif, text."""
-        return {"he": self.he, "mif": self.mif, "text": self.text}
+        every = {"he": self.he, "mif": self.mif, "text": self.text}
+        return {name: tower for name, tower in every.items() if tower is not None}
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Iterate over the parameters of all three towers."""
+        """Iterate over the parameters of all towers."""
         for module in self.modules().values():
             yield from module.parameters()
 
@@ -50,23 +52,35 @@ class Towers:
             module.train(mode)
 
     def for_inference(self) -> Towers:
-        """Return copies that behave as in evaluation, with the heads' BatchNorm folded."""
-        he, mif, text = (copy.deepcopy(tower).eval() for tower in (self.he, self.mif, self.text))
-        for tower in (he, mif, text):
-            assert isinstance(tower.head, ProjectionHead)
-            tower.head = tower.head.folded()
-        return Towers(self.config, he, mif, text)  # type: ignore[arg-type]
+        """Return towers that behave as in evaluation, with folded heads and marker table; see `prepare_tower`."""
+        text = None if self.text is None else prepare_tower(self.text)
+        return Towers(self.config, prepare_tower(self.he), prepare_tower(self.mif), text)
+
+
+def prepare_tower(tower: Tower) -> Tower:
+    """Return a tower that shares the encoder's weights, with BatchNorm and marker projection folded.
+
+    Raises:
+        ValueError: The tower is in training.
+    """
+    if tower.training:
+        raise ValueError("A tower is folded as it infers: call train(False) first.")
+    own = copy.copy(tower)
+    own._modules = dict(tower._modules)
+    own.head = tower.head.folded()
+    if isinstance(own, MifTower) and isinstance(own.encoder.marker_table, MarkerTable):
+        encoder = copy.copy(own.encoder)
+        encoder._modules = dict(own.encoder._modules)
+        encoder.marker_table = own.encoder.marker_table.folded()
+        own.encoder = encoder
+    return own
 
 
 def build_towers(config: TowersConfig, seed: int) -> Towers:
     """Build towers with random weights that depend on the seed alone."""
     torch.manual_seed(seed)
-    return Towers(
-        config,
-        HeTower(config.he, config.dimension),
-        MifTower(config.mif, config.dimension),
-        TextTower(config.text, config.dimension),
-    )
+    he, mif = HeTower(config.he, config.dimension), MifTower(config.mif, config.dimension)
+    return Towers(config, he, mif, None if config.text is None else TextTower(config.text, config.dimension))
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -84,15 +98,9 @@ def save_towers(towers: Towers, directory: Path) -> None:
 
 def read_towers(directory: Path) -> Towers:
     """Read what `save_towers` wrote, running nothing pickled, strictly."""
-    config = _config(json.loads((directory / "config.json").read_text()))
+    config = TowersConfig.from_json(json.loads((directory / "config.json").read_text()))
     towers = build_towers(config, seed=0)
     for name, module in towers.modules().items():
         module.load_state_dict(torch.load(directory / f"{name}.pt", weights_only=True))
         module.eval()
     return towers
-
-
-def _config(values: dict[str, Any]) -> TowersConfig:
-    """Rebuild the sizes from JSON, where tuples are lists."""
-    he: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values["he"].items()}
-    return TowersConfig(values["dimension"], HeConfig(**he), MifConfig(**values["mif"]), TextConfig(**values["text"]))

@@ -16,9 +16,16 @@ from haiku_edge.export.tower_graphs import TowerGraphs
 CONFIG = TowersConfig(mif=MifConfig(markers=9), text=TextConfig(vocabulary=50))
 
 
+def ready(seed: int) -> Towers:
+    """Towers as they infer."""
+    towers = build_towers(CONFIG, seed)
+    towers.train(False)
+    return towers.for_inference()
+
+
 @pytest.fixture(scope="module")
 def towers() -> Towers:
-    return build_towers(CONFIG, seed=3).for_inference()
+    return ready(3)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +62,7 @@ def test_text_graph_is_the_torch_tower_up_to_its_longest_text(
 
 
 def test_graph_of_other_weights_is_refused(graphs: TowerGraphs) -> None:
-    other = build_towers(CONFIG, seed=4).for_inference()
+    other = ready(4)
     tiles = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), np.uint8)
     with pytest.raises(GraphMismatchError, match="Do not ship it"):
         check_parity("H&E", other.he, graphs.he, {"tiles": tiles})
