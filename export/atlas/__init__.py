@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from .build import BuiltAtlas, Provenance, build_atlas
+from .from_dataset import AtlasParts, atlas_from_dataset
 from .index import IndexKind, build_index, measure_recall
 from .pictures import composite_colours, display_ranges, encode_patch
 
 __all__ = [
+    "AtlasParts",
     "BuiltAtlas",
     "IndexKind",
     "Provenance",
+    "atlas_from_dataset",
     "build_atlas",
     "build_index",
     "composite_colours",

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from haiku_edge.runtime.atlas import PatchTable, PictureTable, write_patches
+from haiku_edge.runtime.atlas import PatchTable, PictureTable, write_facts, write_patches
 from haiku_edge.runtime.bundle import AtlasSection
 from haiku_edge.runtime.errors import UsageError
+from haiku_edge.runtime.notes.keys import forbidden_key
+from haiku_edge.runtime.notes.values import identifiers_in
 
 from .index import IndexKind, build_index
 from .pictures import CHANNEL_SIDE, COMPOSITE_SIDE, composite_colours, display_ranges, encode_patch
+from .positivity import OTSU_RULE, otsu_positivity
 
 VECTORS_FILE = "atlas/vectors.npy"
 INDEX_FILE = "atlas/index.hnsw"
 PATCHES_FILE = "atlas/patches.arrow"
 PICTURES_FILE = "atlas/pictures.bin"
+FACTS_FILE = "atlas/facts.arrow"
+GIVEN_RULE = "As stated by those who measured the patches."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,9 @@ def build_atlas(
     *,
     index: IndexKind = "auto",
     ranges: NDArray[np.float32] | None = None,
+    positive: NDArray[np.float32] | None = None,
+    positivity: str | None = None,
+    facts: Mapping[str, Mapping[str, str]] | None = None,
 ) -> BuiltAtlas:
     """Build the atlas's files.
 
@@ -79,6 +87,9 @@ def build_atlas(
         provenance: Where the patches come from.
         index: How the atlas is searched.
         ranges: (m, 2) intensities shown as black and at full brightness; found from the patches where None.
+        positive: (n, m) float32, 1 or 0, NaN where not measured or not known; by Otsu's threshold where None.
+        positivity: When a patch counts as positive, in one sentence; goes with `positive`.
+        facts: Patient → clinical facts in the order of the notes, for the patients whose facts are known.
 
     Raises:
         UsageError: The arguments do not fit each other.
@@ -87,6 +98,8 @@ def build_atlas(
     vectors = np.ascontiguousarray(vectors, np.float32)
     measured = ~np.isnan(expression)
     _check_arguments(vectors, markers, expression, provenance)
+    _check_facts(facts or {}, provenance)
+    known, rule = _positivity(expression, positive, positivity)
     if ranges is None:
         if iter(mif) is mif:
             raise UsageError("An iterator of patches can be gone through once; give a sequence, or the ranges too.")
@@ -95,16 +108,20 @@ def build_atlas(
     graph, index_section = build_index(vectors, INDEX_FILE, kind=index)
     contents = {
         VECTORS_FILE: _npy(vectors),
-        PATCHES_FILE: write_patches(_table(expression, provenance, places)),
+        PATCHES_FILE: write_patches(_table(expression, known, provenance, places)),
         PICTURES_FILE: pictures,
     }
     if graph is not None:
         contents[INDEX_FILE] = graph
+    if facts:
+        contents[FACTS_FILE] = write_facts(facts)
     section = AtlasSection(
         vectors=VECTORS_FILE,
         index=index_section,
         patches=PATCHES_FILE,
         pictures=PICTURES_FILE,
+        facts=FACTS_FILE if facts else None,
+        positivity=rule,
         markers=markers,
         patch_count=len(vectors),
         patient_count=len(set(provenance.patients)),
@@ -124,6 +141,44 @@ def _check_arguments(
         raise UsageError(f"The expression has the shape {expression.shape}, not {(count, len(markers))}.")
     if not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
         raise UsageError("The vectors are not all of length 1. Take them from the mIF tower as it gives them.")
+
+
+def _positivity(
+    expression: NDArray[np.float32], positive: NDArray[np.float32] | None, rule: str | None
+) -> tuple[NDArray[np.float32], str]:
+    """Who is positive, and the sentence that says why."""
+    if positive is None:
+        if rule is not None:
+            raise UsageError("A rule of positivity goes with the values that it gave; pass `positive` too.")
+        return otsu_positivity(expression), OTSU_RULE
+    if positive.shape != expression.shape:
+        raise UsageError(f"The positivity has the shape {positive.shape}, not {expression.shape}.")
+    known = ~np.isnan(positive)
+    if not np.isin(positive[known], (0, 1)).all() or (known & np.isnan(expression)).any():
+        raise UsageError("Positivity is 1 or 0, and NaN wherever the marker was not measured.")
+    return positive, GIVEN_RULE if rule is None else rule
+
+
+def _check_facts(facts: Mapping[str, Mapping[str, str]], provenance: Provenance) -> None:
+    strangers = set(facts) - set(provenance.patients)
+    if strangers:
+        raise UsageError(
+            f"There are facts of {len(strangers)} patients who have no patch in the atlas. Leave them out."
+        )
+    if any(not key or not value for own in facts.values() for key, value in own.items()):
+        raise UsageError("A fact of the atlas has no key or no value. Leave out what is not known.")
+    kinds = {
+        kind
+        for own in facts.values()
+        for key, value in own.items()
+        for kind in (forbidden_key(key), *identifiers_in(value))
+        if kind
+    }
+    if kinds:
+        raise UsageError(
+            f"The facts of the atlas hold what identifies a patient ({', '.join(sorted(kinds))}). Take it out: an "
+            "atlas is passed on."
+        )
 
 
 def _encode_all(
@@ -159,7 +214,9 @@ def _encode_all(
     return bytes(data), table
 
 
-def _table(expression: NDArray[np.float32], provenance: Provenance, pictures: PictureTable) -> PatchTable:
+def _table(
+    expression: NDArray[np.float32], positive: NDArray[np.float32], provenance: Provenance, pictures: PictureTable
+) -> PatchTable:
     unknown = np.full(len(expression), np.nan, np.float32)
     return PatchTable(
         patches=np.array(provenance.patches, np.str_),
@@ -170,6 +227,7 @@ def _table(expression: NDArray[np.float32], provenance: Provenance, pictures: Pi
         x=unknown if provenance.x is None else provenance.x,
         y=unknown if provenance.y is None else provenance.y,
         expression=expression,
+        positive=positive,
         pictures=pictures,
     )
 

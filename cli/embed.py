@@ -1,0 +1,50 @@
+"""`haiku-edge embed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from haiku_edge.export.dataset import open_dataset
+from haiku_edge.export.embedding import embed_dataset
+from haiku_edge.export.evaluation.embedded_cohort import write_cohort
+from haiku_edge.runtime.bundle import open_bundle
+from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+
+from .progress import TerminalProgress
+
+
+def run(
+    dataset: Path,
+    bundle: Path | None,
+    out: Path,
+    *,
+    mpp: float | None,
+    device: str,
+    threads: int | None,
+    drop_unknown: bool,
+    any_mpp: bool,
+    outcomes: bool,
+    hide: tuple[str, ...],
+) -> None:
+    """Embed a dataset with a bundle's towers, and write the cohort."""
+    opened = open_bundle(bundle)
+    cohort = embed_dataset(
+        opened,
+        open_dataset(dataset, mpp=mpp),
+        TerminalProgress(Console(stderr=True)),
+        device=device,
+        threads=threads,
+        drop_unknown=drop_unknown,
+        any_mpp=any_mpp,
+        outcomes=outcomes,
+        hide=hide,
+    )
+    write_cohort(out, cohort)
+    patients = len(set(cohort.patients.tolist()))
+    typer.echo(
+        f"{out}: {len(cohort)} patches of {patients} patients, vectors {', '.join(cohort.vectors)}, "
+        f"{len(cohort.markers)} markers, by {opened.manifest.name} ({opened.digest[:12]}). {RESEARCH_USE_ONLY}"
+    )

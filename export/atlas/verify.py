@@ -1,0 +1,172 @@
+"""Check an atlas: that of a bundle, or a folder of patches."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from haiku_edge.runtime.atlas import Atlas, open_atlas
+from haiku_edge.runtime.bundle import MANIFEST_NAME, Bundle, open_bundle
+from haiku_edge.runtime.inference import Progress, Silent, read_cases
+from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+
+from ..dataset import FolderDataset, PatchDataset, open_dataset
+from .index import LEAST_RECALL, measure_recall
+
+UNIT_TOLERANCE = 1e-3
+_PICTURES = 50
+_MEAN_TOLERANCE = 1e-2
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What.
+        passed: Whether it is as it should be.
+        finding: What was found, in a few words.
+    """
+
+    name: str
+    passed: bool
+    finding: str
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder is a bundle, rather than patches."""
+    return (path / MANIFEST_NAME).is_file()
+
+
+def verify_atlas(path: Path | None, progress: Progress | None = None) -> tuple[Check, ...]:
+    """Check a bundle's atlas, or every patch of a dataset.
+
+    Args:
+        path: A bundle or a folder of patches; None for the embedded bundle.
+        progress: Told about every patch.
+
+    Raises:
+        BundleError, DatasetError: So damaged that nothing more can be said.
+    """
+    if path is None or is_bundle(path):
+        return verify_bundle_atlas(open_bundle(path))
+    return verify_dataset(open_dataset(path), progress)
+
+
+def verify_bundle_atlas(bundle: Bundle) -> tuple[Check, ...]:
+    """Digests (by opening), vectors, leakage, the index against exact search, pictures."""
+    atlas = open_atlas(bundle)
+    files = len(bundle.manifest.files)
+    checks = [Check("digests", passed=True, finding=f"all {files} files are as shipped"), _vectors(atlas)]
+    cases = None if bundle.manifest.calibration is None else read_cases(bundle, atlas)
+    if cases is None:
+        checks.append(Check("leakage", passed=True, finding="no calibration patients"))
+    else:
+        count = len(set(map(str, cases.patients)))
+        checks.append(Check("leakage", passed=True, finding=f"none of {count} calibration patients is in the atlas"))
+    recall = measure_recall(atlas.index, atlas.vectors)
+    kind = bundle.manifest.need_atlas().index.kind
+    checks.append(Check("index", recall >= LEAST_RECALL, f"{kind}: {recall:.1%} of what exact search finds"))
+    return (*checks, _pictures(atlas), *(Check("note", passed=True, finding=warning) for warning in atlas.warnings))
+
+
+def verify_dataset(dataset: PatchDataset, progress: Progress | None = None) -> tuple[Check, ...]:
+    """Read every patch; compare the stated means; see that no patient has two roles."""
+    told = progress or Silent()
+    told.start("Reading patches", len(dataset))
+    pairs, differing = 0, 0
+    for row in range(len(dataset)):
+        sample = dataset[row]
+        pairs += sample.he is not None and sample.mif is not None
+        if isinstance(dataset, FolderDataset) and sample.mif is not None:
+            stated = dataset.measurements.expression[row][[dataset.markers.index(name) for name in sample.markers]]
+            differing += not np.allclose(stated, sample.mif.mean(axis=(1, 2)), atol=_MEAN_TOLERANCE)
+        told.advance(1)
+    told.finish()
+    checks = [
+        Check("patches", passed=True, finding=f"all {len(dataset)} can be read, {pairs} with H&E and mIF"),
+        Check("means", not differing, f"{differing} patches have other means than the table states"),
+    ]
+    if isinstance(dataset, FolderDataset):
+        split = _patients_of_two_roles(dataset)
+        checks.append(Check("leakage", not split, f"{split} patients have patches of two roles"))
+    return tuple(checks)
+
+
+def atlas_info(path: Path | None) -> dict[str, Any]:
+    """What a bundle's atlas or a dataset holds, as JSON values."""
+    if path is None or is_bundle(path):
+        return _bundle_info(open_bundle(path))
+    dataset = open_dataset(path)
+    about: dict[str, Any] = {
+        "notice": RESEARCH_USE_ONLY,
+        "name": dataset.name,
+        "mpp": dataset.mpp,
+        "patches": len(dataset),
+        "regions": len(set(dataset.regions.tolist())),
+        "patients": len(set(dataset.patients.tolist())),
+        "markers": list(dataset.markers),
+    }
+    if isinstance(dataset, FolderDataset):
+        about |= {key: dataset.about[key] for key in ("positivity", "created_by", "made")}
+        about["roles"] = _count(dataset.measurements.roles.tolist())
+    return about
+
+
+def _bundle_info(bundle: Bundle) -> dict[str, Any]:
+    section, calibration = bundle.manifest.need_atlas(), bundle.manifest.calibration
+    atlas = open_atlas(bundle)
+    return {
+        "notice": RESEARCH_USE_ONLY,
+        "name": bundle.manifest.name,
+        "digest": bundle.digest,
+        "statement": bundle.manifest.statement,
+        "patches": section.patch_count,
+        "regions": len(set(map(str, atlas.sections))),
+        "patients": section.patient_count,
+        "organs": _count(atlas.organs.tolist()),
+        "panels": _count(atlas.panels.tolist()),
+        "markers": {
+            marker: int(np.isfinite(column).sum()) for marker, column in zip(section.markers, atlas.z.T, strict=True)
+        },
+        "positivity": section.positivity,
+        "patients_with_facts": len(atlas.facts),
+        "index": section.index.kind,
+        "calibration_patients": 0 if calibration is None else calibration.patients,
+    }
+
+
+def _vectors(atlas: Atlas) -> Check:
+    lengths = np.linalg.norm(atlas.vectors, axis=1)
+    off = float(np.abs(lengths - 1).max())
+    return Check("vectors", off <= UNIT_TOLERANCE, f"{len(lengths)} vectors, lengths within {off:.1e} of 1")
+
+
+def _pictures(atlas: Atlas) -> Check:
+    """Decode some pictures."""
+    rows = np.linspace(0, len(atlas.patches) - 1, min(_PICTURES, len(atlas.patches))).astype(int)
+    damaged = sum(not _decodes(atlas.pictures.composite(int(row))) for row in rows)
+    return Check("pictures", not damaged, f"{len(rows) - damaged} of {len(rows)} composites can be shown")
+
+
+def _decodes(picture: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(picture)) as opened:
+            opened.load()
+    except Exception:  # whatever a decoder raises
+        return False
+    return True
+
+
+def _patients_of_two_roles(dataset: FolderDataset) -> int:
+    pairs = set(zip(dataset.patients.tolist(), dataset.measurements.roles.tolist(), strict=True))
+    return len(pairs) - len({patient for patient, _ in pairs})
+
+
+def _count(values: list[str]) -> dict[str, int]:
+    return {value: values.count(value) for value in sorted(set(values))}

@@ -1,0 +1,90 @@
+"""`haiku-edge atlas …` and `haiku-edge embed`, as their commands run in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import typer
+from typer.testing import CliRunner
+
+from haiku_edge.cli import atlas_app
+from haiku_edge.export.dataset import PatchSample, write_dataset
+from haiku_edge.export.evaluation.embedded_cohort import read_cohort
+
+PANEL = ("DAPI", "CD8", "PanCK")
+NOTICE = "For research use only"
+
+app = typer.Typer()
+app.add_typer(atlas_app.app, name="atlas")
+app.command()(atlas_app.embed)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two patients with a patch each, of noise."""
+    rng = np.random.default_rng(0)
+    made = [
+        PatchSample(
+            patch=f"{patient}-1",
+            region=patient,
+            patient=patient,
+            he=rng.integers(0, 256, (256, 256, 3), np.uint8),
+            mif=rng.integers(0, 256, (3, 256, 256), np.uint8),
+            markers=PANEL,
+            facts={"tissue_type": "Colon"},
+        )
+        for patient in ("Q1", "Q2")
+    ]
+    write_dataset(tmp_path / "folder", made, name="noise", markers=PANEL, mpp=0.5, made={})
+    return tmp_path / "folder"
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_a_folder_is_verified_described_and_embedded(folder: Path, tmp_path: Path) -> None:
+    assert "all 2 can be read" in run("atlas", "verify", folder)
+    info = json.loads(run("atlas", "info", folder, "--json"))
+    assert (info["patches"], info["patients"], info["markers"]) == (2, 2, list(PANEL))
+    assert NOTICE in info["notice"]
+    assert NOTICE in run("embed", folder, "--out", tmp_path / "c.parquet", "--threads", 1)
+    assert set(read_cohort(tmp_path / "c.parquet").vectors) == {"he", "mif", "text"}
+
+
+def test_regions_become_a_folder(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    blobs = np.kron(rng.random((75, 75)) < 0.3, np.ones((8, 8))) * 5000
+    stack = rng.poisson(200 + np.stack([blobs, blobs[::-1]])).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "r.tif", stack, photometric="minisblack")
+    table = "region,mif,mpp_mif,channels\nr,r.tif,0.5,DAPI;CD8\n"
+    (tmp_path / "regions.csv").write_text(table)
+    out = tmp_path / "out"
+    assert NOTICE in run("atlas", "build", tmp_path, "--out", out, "--mpp", 0.5)
+    assert run("atlas", "build", tmp_path, "--out", out, code=52).count("there already") == 1
+    (tmp_path / "regions.csv").write_text(table.replace("0.5", ""))
+    assert "--mpp-mif" in run("atlas", "build", tmp_path, "--out", tmp_path / "other", code=13)
+
+
+@pytest.mark.parametrize(
+    ("what", "code"), [("nothing there", 81), ("unknown marker", 82), ("other scale", 83), ("no regions.csv", 81)]
+)
+def test_refusals_have_their_exit_codes(folder: Path, tmp_path: Path, what: str, code: int) -> None:
+    out = tmp_path / "cohort.parquet"
+    if what == "nothing there":
+        run("embed", tmp_path / "nowhere", "--out", out, code=code)
+    elif what == "no regions.csv":
+        run("atlas", "build", folder, "--out", tmp_path / "new", code=code)
+    else:
+        table = {"unknown marker": (("CD138",), 0.5), "other scale": (("CD8",), 0.3775)}
+        markers, mpp = table[what]
+        sample = PatchSample("p", "r", "P", None, np.ones((1, 256, 256), np.uint8), markers)
+        write_dataset(tmp_path / "d", [sample], name="d", markers=markers, mpp=mpp, made={})
+        run("embed", tmp_path / "d", "--out", out, code=code)
+    assert not out.exists()
