@@ -102,7 +102,9 @@ def drop_facts(facts: Mapping[str, str], rng: np.random.Generator) -> dict[str, 
     return {key: value for key, value in facts.items() if (outcome or key not in OUTCOME_FACTS) and rng.random() < keep}
 
 
-def training_caption(facts: Mapping[str, str], narrative: str, rng: np.random.Generator) -> str:
-    """Draw a caption: some of the facts, and the narrative half of the time."""
+def training_caption(
+    facts: Mapping[str, str], narrative: str, rng: np.random.Generator, share: float = NARRATIVE_SHARE
+) -> str:
+    """Draw a caption: some of the facts, and a `share` of the time the narrative too."""
     prompt = metadata_prompt(tuple(drop_facts(facts, rng).items()))
-    return prompt + narrative if rng.random() < NARRATIVE_SHARE else prompt
+    return prompt + narrative if rng.random() < share else prompt

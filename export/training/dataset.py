@@ -13,8 +13,8 @@ from torch import Tensor
 from ..captions import describe_patterns, narrate, region_z
 from ..cohort import Section
 from ..model.config import HeConfig, MifConfig
-from ..model.multiplex import Standardise
 from ..model.resize import Resize
+from ..model.standardise import Standardise
 from ..synthetic import MARKERS, Patient
 
 

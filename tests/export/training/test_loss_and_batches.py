@@ -9,46 +9,99 @@ import pytest
 import torch
 
 from haiku_edge.export.model import MifConfig, TextConfig, TowersConfig
-from haiku_edge.export.training import TrainingSet, train_tokenizer, train_towers
+from haiku_edge.export.training import ContrastiveLoss, LossSettings, Recipe, Sampling, Schedule, TrainingSet
 from haiku_edge.export.training.augment import choose_channels, jitter_stain, orient
-from haiku_edge.export.training.fit import Recipe, learning_rate, sample_patches
-from haiku_edge.export.training.loss import pairwise_clip
+from haiku_edge.export.training.cohort_source import CohortSource
+from haiku_edge.export.training.fit import train_towers
+from haiku_edge.export.training.loss import LEAST_TEMPERATURE
+from haiku_edge.export.training.tokenizer import train_tokenizer
 from haiku_edge.runtime.notes import Tokenizer
 
+REGIONS = [0, 0, 1, 2, 2, 2]
 
-def _info_nce(a: np.ndarray, b: np.ndarray, temperature: float) -> float:
-    """Symmetric InfoNCE written out as a loop over the softmax."""
+
+def _info_nce(a: np.ndarray, b: np.ndarray, temperature: float, regions: list[int], weight: float) -> float:
+    """Symmetric InfoNCE written out as loops, with weights in the denominator."""
     a = a / np.linalg.norm(a, axis=1, keepdims=True)
     b = b / np.linalg.norm(b, axis=1, keepdims=True)
     total = 0.0
-    for matrix in (a @ b.T / temperature, b @ a.T / temperature):
-        for i in range(len(matrix)):
-            total -= np.log(np.exp(matrix[i, i]) / np.exp(matrix[i]).sum()) / len(matrix)
+    for left, right in ((a, b), (b, a)):
+        for i in range(len(left)):
+            below = 0.0
+            for j in range(len(right)):
+                own = weight if i != j and regions[i] == regions[j] else 1.0
+                below += own * np.exp(left[i] @ right[j] / temperature)
+            total -= np.log(np.exp(left[i] @ right[i] / temperature) / below) / len(left)
     return total / 2
 
 
-@pytest.mark.parametrize("told", [None, [0, 2, 4]])
-def test_loss_is_the_mean_of_three_symmetric_pairs(told: list[int] | None) -> None:
+def _vectors() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    he, mif, text = (rng.normal(size=(6, 4)) for _ in range(3))
-    own = slice(None) if told is None else told
-    text = text[own]
-    want = np.mean([_info_nce(mif[own], text, 0.07), _info_nce(mif, he, 0.07), _info_nce(text, he[own], 0.07)])
-    chosen = None if told is None else torch.tensor(told)
-    found = pairwise_clip(*(torch.from_numpy(x) for x in (he, mif, text)), chosen)
-    assert float(found) == pytest.approx(want, rel=1e-6)
+    return rng.normal(size=(6, 4)), rng.normal(size=(6, 4)), rng.normal(size=(6, 4))
+
+
+def _loss(settings: LossSettings, *vectors: np.ndarray | None) -> float:
+    tensors = [None if own is None else torch.from_numpy(own) for own in vectors]
+    return float(ContrastiveLoss(settings)(*tensors, torch.tensor(REGIONS)))
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.5, 0.0])
+def test_loss_is_the_mean_of_three_symmetric_pairs_with_region_weights(weight: float) -> None:
+    he, mif, text = _vectors()
+    want = np.mean([_info_nce(a, b, 0.07, REGIONS, weight) for a, b in ((mif, text), (mif, he), (text, he))])
+    assert _loss(LossSettings(region_weight=weight), he, mif, text) == pytest.approx(want, rel=1e-5)
+
+
+def test_loss_of_two_modalities_is_their_pair_alone() -> None:
+    he, mif, _ = _vectors()
+    want = _info_nce(mif, he, 0.07, REGIONS, 0.5)
+    assert _loss(LossSettings(region_weight=0.5), he, mif, None) == pytest.approx(want, rel=1e-5)
+
+
+def test_pairs_with_notes_can_have_their_own_weights() -> None:
+    he, mif, text = _vectors()
+    told = _info_nce(mif, text, 0.1, REGIONS, 0.0) + _info_nce(text, he, 0.1, REGIONS, 0.0)
+    want = (_info_nce(mif, he, 0.1, REGIONS, 1.0) + 2.0 * told) / 5.0
+    settings = LossSettings(temperature=0.1, notes_region_weight=0.0, notes_share=2.0)
+    assert _loss(settings, he, mif, text) == pytest.approx(want, rel=1e-5)
 
 
 def test_loss_of_perfect_pairs_is_near_zero_and_of_swapped_ones_is_not() -> None:
-    vectors = torch.eye(8)
-    assert float(pairwise_clip(vectors, vectors, vectors)) < 1e-4
-    assert float(pairwise_clip(vectors, vectors.roll(1, 0), vectors)) > 5
+    loss, vectors, regions = ContrastiveLoss(LossSettings()), torch.eye(8), torch.arange(8)
+    assert float(loss(vectors, vectors, vectors, regions)) < 1e-4
+    assert float(loss(vectors, vectors.roll(1, 0), vectors, regions)) > 5
+
+
+def test_temperature_is_constant_unless_asked_for_and_never_below_its_floor() -> None:
+    assert not list(ContrastiveLoss(LossSettings()).parameters())
+    learned = ContrastiveLoss(LossSettings(learn_temperature=True))
+    assert float(learned.scale().detach()) == pytest.approx(1 / 0.07)
+    with torch.no_grad():
+        next(learned.parameters()).fill_(50.0)
+    assert float(learned.scale().detach()) == pytest.approx(1 / LEAST_TEMPERATURE, rel=1e-4)
+
+
+def _training_set(owners: list[int]) -> TrainingSet:
+    rng = np.random.default_rng(0)
+    count = len(owners)
+    return TrainingSet(
+        he=torch.from_numpy(rng.integers(0, 256, (count, 3, 128, 128), np.uint8)),
+        mif=torch.from_numpy(rng.normal(size=(count, 3, 64, 64)).astype(np.float16)),
+        measured=np.ones((count, 3), bool),
+        owners=np.array(owners),
+        facts=tuple({"tissue_type": "Colon", "disease": f"kind {i}"} for i in range(max(owners) + 1)),
+        narratives=("",) * count,
+    )
+
+
+def _source(owners: list[int], sampling: Sampling) -> CohortSource:
+    return CohortSource(_training_set(owners), Tokenizer.from_bytes(train_tokenizer(["kind"]), 64), sampling, 5)
 
 
 def test_every_patient_comes_once_before_any_comes_again() -> None:
     owners = np.repeat(np.arange(10), 4)
-    recipe = Recipe(patients=5, patches=2)
-    batches = list(itertools.islice(sample_patches(owners, recipe, np.random.default_rng(0)), 6))
+    source = _source(owners.tolist(), Sampling(patients=5, patches=2))
+    batches = [source.choose(step, np.random.default_rng(step)) for step in range(6)]
     for batch in batches:
         assert len(set(batch.tolist())) == 10
         assert np.bincount(owners[batch], minlength=10).max() == 2
@@ -57,8 +110,17 @@ def test_every_patient_comes_once_before_any_comes_again() -> None:
 
 
 def test_patients_with_a_single_patch_still_take_part() -> None:
-    batch = next(sample_patches(np.array([0, 1, 1]), Recipe(patients=2, patches=2), np.random.default_rng(0)))
-    assert sorted(batch.tolist()) in ([0, 0, 1, 2],)
+    batch = _source([0, 1, 1], Sampling(patients=2, patches=2)).choose(0, np.random.default_rng(0))
+    assert sorted(batch.tolist()) == [0, 0, 1, 2]
+
+
+def test_a_batch_depends_on_its_number_alone() -> None:
+    source = _source([0, 0, 1, 1, 2, 2], Sampling(patients=2, channels=(2,)))
+    source.batch(3)
+    again, other = source.batch(1), source.batch(2)
+    fresh = _source([0, 0, 1, 1, 2, 2], Sampling(patients=2, channels=(2,))).batch(1)
+    assert torch.equal(again.he, fresh.he) and torch.equal(again.mif, fresh.mif)
+    assert not torch.equal(again.he, other.he)
 
 
 def test_orientation_is_the_same_in_every_modality() -> None:
@@ -90,32 +152,19 @@ def test_drawn_channels_were_measured_and_come_once() -> None:
 
 
 def test_learning_rate_rises_then_falls_to_zero() -> None:
-    recipe = Recipe(steps=100, warm_up=0.1)
-    rates = [learning_rate(step, recipe) for step in range(100)]
+    schedule = Schedule(steps=100, warm_up=10)
+    rates = [schedule.share(step) for step in range(100)]
     assert rates[9] == 1.0 and rates[0] == pytest.approx(0.1)
     assert all(a >= b for a, b in itertools.pairwise(rates[9:])) and rates[-1] < 0.001
-
-
-def _tiny_training_set() -> TrainingSet:
-    rng = np.random.default_rng(0)
-    facts = tuple({"tissue_type": "Colon", "disease": f"kind {i}"} for i in range(4))
-    return TrainingSet(
-        he=torch.from_numpy(rng.integers(0, 256, (8, 3, 128, 128), np.uint8)),
-        mif=torch.from_numpy(rng.normal(size=(8, 3, 64, 64)).astype(np.float16)),
-        measured=np.ones((8, 3), bool),
-        owners=np.repeat(np.arange(4), 2),
-        facts=facts,
-        narratives=("",) * 8,
-    )
 
 
 def test_the_same_seed_trains_the_same_towers() -> None:
     tokenizer_json = train_tokenizer(["kind 0 colon tissue"])
     config = TowersConfig(mif=MifConfig(markers=3), text=TextConfig(vocabulary=200, length=64))
-    recipe = Recipe(steps=2, patients=4, channels=(2, 3))
+    recipe = Recipe(steps=2, sampling=Sampling(patients=4, channels=(2, 3)))
+    data = _training_set([0, 0, 1, 1, 2, 2, 3, 3])
     first, second, other = (
-        train_towers(_tiny_training_set(), config, Tokenizer.from_bytes(tokenizer_json, 64), recipe, seed)
-        for seed in (1, 1, 2)
+        train_towers(data, config, Tokenizer.from_bytes(tokenizer_json, 64), recipe, seed) for seed in (1, 1, 2)
     )
     pairs = list(zip(first.parameters(), second.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b in pairs)
