@@ -1,0 +1,240 @@
+"""`haiku-edge evaluate probes|mil|survival` and `haiku-edge train head`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from rich.console import Console
+
+from haiku_edge.export.evaluation.embedded_cohort import EmbeddedCohort, read_cohort
+from haiku_edge.export.evaluation.tables import json_value
+from haiku_edge.export.heads import (
+    Settings,
+    TrainedHead,
+    add_heads,
+    check_addition,
+    check_dimension,
+    class_figures,
+    evaluate_classes,
+    evaluate_probes,
+    evaluate_survival,
+    preset,
+    probe_figures,
+    render_classes,
+    render_head,
+    render_probes,
+    render_survival,
+    survival_figures,
+    train_slide_head,
+    train_survival_head,
+    train_tile_head,
+)
+from haiku_edge.export.heads.nested import Say
+from haiku_edge.runtime.bundle import open_bundle
+from haiku_edge.runtime.errors import UsageError
+
+from .evaluate import tell
+
+REFERENCE = "ridge"
+"""The linear reference beside every network."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRequest:
+    """What `train head` was asked for.
+
+    Attributes:
+        kind: tile, slide or survival.
+        name: Of the head in outputs.
+        target: Fact that a classifier predicts.
+        classes: Its classes; empty for all values.
+        time: Fact with the time, for survival.
+        event: Fact with the event, for survival.
+        features: he or he+text.
+        preset: Settings to choose from.
+        folds: Outer folds.
+        seed: Of everything.
+        excluded: Patients who must not train it.
+    """
+
+    kind: str
+    name: str
+    target: str | None
+    classes: tuple[str, ...]
+    time: str
+    event: str
+    features: str
+    preset: str
+    folds: int
+    seed: int
+    excluded: tuple[str, ...]
+
+
+def run_probes(
+    cohort: Path,
+    target: str,
+    classes: str | None,
+    features: str | None,
+    *,
+    folds: int,
+    seed: int,
+    leaking: bool,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Print linear probes of a fact."""
+    with _telling("Probing") as say:
+        found = evaluate_probes(
+            read_cohort(cohort),
+            target=target,
+            classes=split_list(classes),
+            features=split_list(features),
+            folds=folds,
+            seed=seed,
+            leaking=leaking,
+            say=say,
+        )
+    tell(render_probes(found), {"probes": probe_figures(found)}, None, as_json=as_json, out=out)
+
+
+def run_mil(
+    cohort: Path,
+    target: str,
+    classes: str | None,
+    features: str | None,
+    settings: str,
+    *,
+    folds: int,
+    seed: int,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Print attention MIL classification of patients."""
+    with _telling("Training") as say:
+        found = evaluate_classes(
+            read_cohort(cohort),
+            target=target,
+            classes=split_list(classes),
+            grids=_grids(settings),
+            features=split_list(features),
+            folds=folds,
+            seed=seed,
+            say=say,
+        )
+    tell(render_classes(found), {"mil": class_figures(found)}, None, as_json=as_json, out=out)
+
+
+def run_survival(
+    cohort: Path,
+    time: str,
+    event: str,
+    features: str | None,
+    settings: str,
+    clinical: str | None,
+    *,
+    folds: int,
+    seed: int,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Print Cox survival of patients."""
+    with _telling("Training") as say:
+        found = evaluate_survival(
+            read_cohort(cohort),
+            time=time,
+            event=event,
+            grids=_grids(settings),
+            features=split_list(features),
+            clinical=None if clinical is None else split_list(clinical),
+            folds=folds,
+            seed=seed,
+            say=say,
+        )
+    tell(render_survival(found), {"survival": survival_figures(found)}, None, as_json=as_json, out=out)
+
+
+def run_train_head(cohort: Path, request: HeadRequest, bundle: Path | None, out: Path, *, as_json: bool) -> None:
+    """Train a head on a cohort that the bundle embedded, and write a bundle that has it."""
+    opened = open_bundle(bundle)
+    patches = _without(read_cohort(cohort), request.excluded)
+    check_dimension(patches, opened.manifest.embedding_dimension)
+    check_addition(opened, (request.name,), out)
+    with _telling("Training") as say:
+        head = _train(patches, request, say)
+        manifest = add_heads(opened, (head,), out)
+    section = json_value(head.section.model_dump(mode="json"))
+    figures = {"head": section, "heads": [one.name for one in manifest.heads]}
+    tell(render_head(head.section) + f"\nWrote {out}.", figures, opened, as_json=as_json, out=None)
+
+
+def _train(cohort: EmbeddedCohort, request: HeadRequest, say: Say) -> TrainedHead:
+    features = _head_features(request.features)
+    folds, seed, name = request.folds, request.seed, request.name
+    if request.kind == "survival":
+        return train_survival_head(
+            cohort,
+            name=name,
+            time=request.time,
+            event=request.event,
+            features=features,
+            grid=preset(request.preset),
+            folds=folds,
+            seed=seed,
+            say=say,
+        )
+    if request.target is None:
+        raise UsageError("A classifier needs --target: the clinical fact that it predicts.")
+    target, groups = request.target, request.classes
+    if request.kind == "tile":
+        return train_tile_head(
+            cohort, name=name, target=target, groups=groups, features=features, folds=folds, seed=seed
+        )
+    if request.kind == "slide":
+        return train_slide_head(
+            cohort,
+            name=name,
+            target=target,
+            groups=groups,
+            features=features,
+            grid=preset(request.preset),
+            folds=folds,
+            seed=seed,
+            say=say,
+        )
+    raise UsageError(f"There is no head of the kind {request.kind!r}. Choose tile, slide or survival.")
+
+
+def _head_features(features: str) -> Literal["he", "he+text"]:
+    if features == "he":
+        return "he"
+    if features == "he+text":
+        return "he+text"
+    raise UsageError("A head in a bundle reads what a slide offers: --features he, or he+text.")
+
+
+def _without(cohort: EmbeddedCohort, excluded: tuple[str, ...]) -> EmbeddedCohort:
+    unknown = set(excluded) - set(cohort.patients.tolist())
+    if unknown:
+        raise UsageError(f"{len(unknown)} of the patients in --exclude-patient are not in the cohort. Check the names.")
+    return cohort.select(~np.isin(cohort.patients, list(excluded))) if excluded else cohort
+
+
+def _grids(settings: str) -> dict[str, tuple[Settings, ...]]:
+    return {settings: preset(settings), REFERENCE: preset(REFERENCE)}
+
+
+def split_list(names: str | None) -> tuple[str, ...]:
+    """Names that a comma separates."""
+    return tuple(part.strip() for part in (names or "").split(",") if part.strip())
+
+
+@contextmanager
+def _telling(what: str) -> Iterator[Say]:
+    """Show on the terminal what is being done, and which step is."""
+    with Console(stderr=True).status(what) as status:
+        yield lambda line: status.update(f"{what}: {line}")
