@@ -58,7 +58,7 @@ def score_coverage(
         with_notes=True,
         text_weight=retrieval.text_weight,
         neighbours=retrieval.neighbours,
-        coverage=bundle.manifest.calibration.coverage,
+        coverage=bundle.manifest.need_calibration().coverage,
     )
     found = retrieve(atlas, he, text, text_weight=retrieval.text_weight, neighbours=retrieval.neighbours)
     alone = retrieve(atlas, he, None, text_weight=0, neighbours=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,23 @@ import numpy as np
 
 from haiku_edge.runtime.atlas import open_atlas
 from haiku_edge.runtime.bundle import Bundle
-from haiku_edge.runtime.engine import choose_engine
+from haiku_edge.runtime.engine import choose_engine, open_tower
 from haiku_edge.runtime.errors import BundleContentError
 from haiku_edge.runtime.notes import Tokenizer
 
-from ..cohort import PROBE_TOLERANCE, Part, Split, simulate_part, simulator_probe
+from ..cohort import PROBE_TOLERANCE, Split, simulate_part, simulator_probe
 from ..tower_graphs import TowerGraphs
 from .biomarkers import MarkerScore, score_markers
 from .coverage import CoverageScore, score_coverage
-from .held_out import EmbeddedPart, Engines, embed_part
-from .retrieval import RetrievalScore, score_retrieval
+from .embedded_cohort import EmbeddedCohort
+from .expression import BiomarkerResult, pose_problem, score_biomarkers
+from .galleries import own_gallery
+from .held_out import Engines, HeldOut, embed_part
+from .index_agreement import IndexAgreement, compare_indexes
+from .labels import tissue_names, usual_labels
+from .retrieval import MODALITIES, RetrievalScore, score_retrieval
+from .sections import Section, Task
+from .simulated_tasks import TASKS
 
 INFORMATIVE = 0.3
 """A marker is informative where the simulator's own expectation reaches this correlation: the rest is noise to all."""
@@ -38,6 +47,9 @@ class Evaluation:
         markers: One score a marker.
         coverage: One score a marker.
         stated_coverage: Coverage that the intervals promise.
+        galleries: Inference from the held-out patients' own mIF, under the four galleries.
+        agreement: How search by a graph compares with exact search; empty where hnswlib does not work.
+        sections: What other tasks found.
     """
 
     patients: int
@@ -46,6 +58,9 @@ class Evaluation:
     markers: tuple[MarkerScore, ...]
     coverage: tuple[CoverageScore, ...]
     stated_coverage: float
+    galleries: BiomarkerResult
+    agreement: tuple[IndexAgreement, ...] = ()
+    sections: tuple[Section, ...] = ()
 
     @property
     def informative(self) -> tuple[MarkerScore, ...]:
@@ -76,11 +91,24 @@ def evaluate_bundle(bundle: Bundle, *, cache: Path | None = None, processes: int
     Raises:
         BundleContentError: The bundle does not say how its patients were simulated, or another simulator made them.
     """
+    with hold_out(bundle, cache=cache, processes=processes) as held_out:
+        return score_held_out(held_out)
+
+
+@contextmanager
+def hold_out(bundle: Bundle, *, cache: Path | None = None, processes: int = 2) -> Iterator[HeldOut]:
+    """Simulate and embed the bundle's held-out patients; see `evaluate_bundle`. Their sections go with the block."""
     split, seed = read_cohort(bundle)
-    if cache is not None:
-        return _evaluate(bundle, simulate_part("test", split, seed, cache, processes))
     with tempfile.TemporaryDirectory(prefix="haiku-edge-") as folder:
-        return _evaluate(bundle, simulate_part("test", split, seed, Path(folder), processes))
+        part = simulate_part("test", split, seed, cache or Path(folder), processes)
+        engines = open_engines(bundle)
+        yield HeldOut(bundle, split, seed, part, engines, embed_part(engines, part.sections()))
+
+
+def embed_held_out(bundle: Bundle, *, cache: Path | None = None, processes: int = 2) -> EmbeddedCohort:
+    """Simulate the bundle's held-out patients again and embed them; see `evaluate_bundle`."""
+    with hold_out(bundle, cache=cache, processes=processes) as held_out:
+        return held_out.cohort
 
 
 def read_cohort(bundle: Bundle) -> tuple[Split, int]:
@@ -95,7 +123,8 @@ def read_cohort(bundle: Bundle) -> tuple[Split, int]:
     except (TypeError, KeyError, ValueError):
         raise BundleContentError(
             f"The bundle {bundle.manifest.name} does not say how its patients were simulated, so there is nothing to "
-            "evaluate it on. Only the embedded bundle can be evaluated without data."
+            "evaluate it on. Only the embedded bundle can be evaluated without data: embed some with `haiku-edge "
+            "embed` and run a task on it, such as `haiku-edge evaluate biomarkers COHORT`."
         ) from None
     here = np.array(simulator_probe())
     if probe.shape != here.shape or np.abs(probe - here).max() > PROBE_TOLERANCE:
@@ -109,11 +138,9 @@ def read_cohort(bundle: Bundle) -> tuple[Split, int]:
 def open_engines(bundle: Bundle) -> Engines:
     """Open the three towers on the processor."""
     manifest = bundle.manifest
-    if manifest.mif is None:
-        raise BundleContentError(f"The bundle {manifest.name} has no mIF tower, which the evaluation needs.")
-    graphs = TowerGraphs(*(bundle.read(tower.file) for tower in (manifest.he, manifest.mif, manifest.text)))
-    tokenizer = Tokenizer.from_bytes(bundle.read(manifest.text.tokenizer), manifest.text.max_length)
-    return open_graph_engines(graphs, tokenizer)
+    text = manifest.need_text()
+    he, mif, reader = (open_tower(bundle, tower, device="cpu") for tower in (manifest.he, manifest.need_mif(), text))
+    return Engines(he, mif, reader, Tokenizer.from_bytes(bundle.read(text.tokenizer), text.max_length))
 
 
 def open_graph_engines(graphs: TowerGraphs, tokenizer: Tokenizer) -> Engines:
@@ -122,27 +149,51 @@ def open_graph_engines(graphs: TowerGraphs, tokenizer: Tokenizer) -> Engines:
     return Engines(he, mif, text, tokenizer)
 
 
-def _evaluate(bundle: Bundle, part: Part) -> Evaluation:
-    return score_part(bundle, embed_part(open_engines(bundle), part.sections()))
+def score_held_out(held_out: HeldOut, tasks: Sequence[Task] = TASKS) -> Evaluation:
+    """Score held-out patients in everything.
+
+    Args:
+        held_out: A bundle and its patients.
+        tasks: What to score beyond retrieval, biomarkers and intervals.
+    """
+    sections = [task(held_out) for task in tasks]
+    return score_part(held_out.bundle, held_out.cohort, [section for section in sections if section is not None])
 
 
-def score_part(bundle: Bundle, part: EmbeddedPart) -> Evaluation:
-    """Score embedded held-out patients."""
+def score_part(bundle: Bundle, part: EmbeddedCohort, sections: Sequence[Section] = ()) -> Evaluation:
+    """Score embedded held-out patients in retrieval, biomarkers and intervals.
+
+    Args:
+        bundle: The bundle that embedded them.
+        part: A simulated cohort; `expected` is there.
+        sections: What other tasks found.
+    """
     atlas, retrieval = open_atlas(bundle), bundle.manifest.retrieval
+    he, text = part.vectors["he"], part.vectors["text"]
+    expected = part.expected if part.expected is not None else np.full_like(part.expression, np.nan)
+    vectors = {name: part.vectors[name] for name in MODALITIES}
     return Evaluation(
         patients=len(np.unique(part.patients)),
-        patches=len(part.patients),
-        retrieval=score_retrieval({"he": part.he, "mif": part.mif, "text": part.text}),
+        patches=len(part),
+        retrieval=score_retrieval(vectors, part.patients, usual_labels(part)),
         markers=score_markers(
             atlas,
-            part.he,
-            part.text,
+            he,
+            text,
             part.expression,
-            part.expected,
+            expected,
             part.patients,
             text_weight=retrieval.text_weight,
             neighbours=retrieval.neighbours,
         ),
-        coverage=score_coverage(bundle, atlas, part.he, part.text, part.expression, part.patients),
-        stated_coverage=bundle.manifest.calibration.coverage,
+        coverage=score_coverage(bundle, atlas, he, text, part.expression, part.patients),
+        stated_coverage=bundle.manifest.need_calibration().coverage,
+        galleries=score_galleries(part),
+        agreement=compare_indexes(vectors),
+        sections=tuple(sections),
     )
+
+
+def score_galleries(cohort: EmbeddedCohort) -> BiomarkerResult:
+    """Infer a cohort from its own mIF patches, in the published setting."""
+    return score_biomarkers(pose_problem(cohort, own_gallery(cohort, tissue_names(cohort))))

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .evaluate import INFORMATIVE, Evaluation
-from .retrieval import CUTS
-
-MODALITIES = {"he": "H&E", "mif": "mIF", "text": "notes"}
-DIGITS = 4
-"""Digits of a number in the manifest: more would claim what a few hundred patches can't show."""
+from .expression import InferenceScore
+from .imputation import FORMS
+from .render_tasks import render_galleries, render_retrieval
+from .retrieval import FIGURES, PAIR, RetrievalScore
+from .tables import json_value, number, shown, table
 
 
 def render_evaluation(evaluation: Evaluation) -> str:
-    """Write the evaluation as Markdown."""
-    return "\n\n".join((_retrieval(evaluation), _markers(evaluation), _coverage(evaluation))) + "\n"
+    """Write the evaluation as Markdown, one heading a task."""
+    return "\n\n".join(f"### {title}\n\n{body}" for title, body in _parts(evaluation)) + "\n"
+
+
+def _parts(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Title and text of every part, in order."""
+    return [
+        ("Retrieval", _retrieval(evaluation)),
+        ("Biomarkers from the atlas", _markers(evaluation)),
+        ("Biomarkers under the four galleries", render_galleries(evaluation.galleries)),
+        ("Intervals", _coverage(evaluation)),
+        *((section.title, "\n".join(section.lines)) for section in evaluation.sections),
+    ]
 
 
 def evaluation_metrics(evaluation: Evaluation) -> dict[str, Any]:
@@ -25,28 +34,60 @@ def evaluation_metrics(evaluation: Evaluation) -> dict[str, Any]:
         "patients": evaluation.patients,
         "patches": evaluation.patches,
         "retrieval": {
-            f"{score.query}_to_{score.gallery}": {
-                "recall": {str(k): _number(value) for k, value in score.recall.items()},
-                "chance": {str(k): _number(value) for k, value in score.chance.items()},
-            }
+            f"{score.query}_to_{score.gallery}": _directions(score)
             for score in evaluation.retrieval
+            if score.match == PAIR
+        },
+        "label_retrieval": {
+            match: {
+                f"{score.query}_to_{score.gallery}": _directions(score)
+                for score in evaluation.retrieval
+                if score.match == match
+            }
+            for match in dict.fromkeys(score.match for score in evaluation.retrieval)
+            if match != PAIR
         },
         "pearson": {
             "informative_markers": len(evaluation.informative),
-            "mean": {name: _number(evaluation.mean(name)) for name in _CORRELATIONS},
+            "mean": {name: number(evaluation.mean(name)) for name in _CORRELATIONS},
             "markers": {
-                score.marker: {name: _number(getattr(score, name)) for name in _CORRELATIONS}
+                score.marker: {name: number(getattr(score, name)) for name in _CORRELATIONS}
                 for score in evaluation.markers
             },
         },
         "coverage": {
             "stated": evaluation.stated_coverage,
-            "mean": {name: _number(evaluation.mean_coverage(name)) for name in _COVERAGES},
+            "mean": {name: number(evaluation.mean_coverage(name)) for name in _COVERAGES},
             "markers": {
-                score.marker: {name: _number(getattr(score, name)) for name in _COVERAGES}
+                score.marker: {name: number(getattr(score, name)) for name in _COVERAGES}
                 for score in evaluation.coverage
             },
         },
+        "galleries": {
+            name: {score.leave: _gallery(score) for score in evaluation.galleries.forms if score.name == name}
+            for name in FORMS
+        },
+        **{section.name: dict(section.metrics) for section in evaluation.sections},
+    }
+
+
+def _directions(score: RetrievalScore) -> dict[str, Any]:
+    """One direction: every figure at every length, and beside it what chance gives."""
+    return {
+        **{name: {str(k): number(one.value) for k, one in score.at[name].items()} for name in FIGURES},
+        "chance": {str(k): number(value) for k, value in score.chance["recall"].items()},
+        "mrr": json_value(score.mrr),
+        "mean_rank": json_value(score.mean_rank),
+        "median_rank": number(score.median_rank),
+    }
+
+
+def _gallery(score: InferenceScore) -> dict[str, Any]:
+    """One form under one gallery."""
+    return {
+        "pearson": json_value(score.pearson),
+        "spearman": json_value(score.spearman),
+        "markers": {marker.marker: number(marker.pearson.value) for marker in score.markers},
     }
 
 
@@ -55,28 +96,18 @@ _COVERAGES = ("tile", "tile_width", "slide", "slide_width")
 
 
 def _retrieval(evaluation: Evaluation) -> str:
-    rows = [
-        (
-            f"{MODALITIES[score.query]} → {MODALITIES[score.gallery]}",
-            *(f"{score.recall[k]:.3f} ({score.chance[k]:.3f})" for k in CUTS),
-        )
-        for score in evaluation.retrieval
-    ]
-    head = (
-        f"Retrieval among {evaluation.patches} patches of {evaluation.patients} held-out patients: recall of the very "
-        "pair, chance in brackets. The notes are the same for all patches of a patient."
-    )
-    return head + "\n\n" + _table(("direction", *(f"recall@{k}" for k in CUTS)), rows)
+    head = f"{evaluation.patches} patches of {evaluation.patients} held-out patients."
+    return head + " " + render_retrieval(evaluation.retrieval, evaluation.agreement)
 
 
 def _markers(evaluation: Evaluation) -> str:
     rows = [
-        (score.marker, str(score.patches), *(_shown(getattr(score, name)) for name in _CORRELATIONS))
+        (score.marker, str(score.patches), *(shown(getattr(score, name)) for name in _CORRELATIONS))
         for score in evaluation.markers
     ]
     count = len(evaluation.informative)
     rows.append(
-        (f"mean of {count} informative", "", *(_shown(evaluation.mean(name)) for name in _CORRELATIONS)),
+        (f"mean of {count} informative", "", *(shown(evaluation.mean(name)) for name in _CORRELATIONS)),
     )
     head = (
         "Pearson correlation of inferred and measured expression, per tile. The ceiling is what the simulator itself "
@@ -84,37 +115,14 @@ def _markers(evaluation: Evaluation) -> str:
         f"{INFORMATIVE}. Within: inside one patient, mean over patients."
     )
     names = ("marker", "patches", "H&E + notes", "H&E alone", "notes alone", "ceiling", "within")
-    return head + "\n\n" + _table(names, rows)
+    return head + "\n\n" + table(names, rows)
 
 
 def _coverage(evaluation: Evaluation) -> str:
-    rows = [(score.marker, *(_shown(getattr(score, name)) for name in _COVERAGES)) for score in evaluation.coverage]
-    rows.append(("mean", *(_shown(evaluation.mean_coverage(name)) for name in _COVERAGES)))
+    rows = [(score.marker, *(shown(getattr(score, name)) for name in _COVERAGES)) for score in evaluation.coverage]
+    rows.append(("mean", *(shown(evaluation.mean_coverage(name)) for name in _COVERAGES)))
     head = (
         f"Share of intervals that cover the measured value (stated: {evaluation.stated_coverage:.2f}), by tile and by "
         "slide, with half widths in standard deviations of the atlas."
     )
-    return head + "\n\n" + _table(("marker", "tile", "± tile", "slide", "± slide"), rows)
-
-
-def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table with columns of even width."""
-    cells = [tuple(names), *(tuple(row) for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
-    lines = [_line(row, widths) for row in cells]
-    rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    """One row: the first column to the left, numbers to the right."""
-    texts = [text.rjust(w) if i else text.ljust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))]
-    return "| " + " | ".join(texts) + " |"
-
-
-def _shown(value: float) -> str:
-    return f"{value:.2f}" if math.isfinite(value) else "–"
-
-
-def _number(value: float) -> float | None:
-    return round(value, DIGITS) if math.isfinite(value) else None
+    return head + "\n\n" + table(("marker", "tile", "± tile", "slide", "± slide"), rows)

@@ -11,11 +11,15 @@ import pytest
 from haiku_edge.export.cohort import QUICK_SPLIT, Split, simulate_part
 from haiku_edge.export.embedded import QUICK, make_bundle
 from haiku_edge.export.evaluation import Evaluation, evaluate_bundle, evaluation_metrics, render_evaluation
-from haiku_edge.export.evaluation.evaluate import open_engines
+from haiku_edge.export.evaluation.embedded_cohort import read_cohort, write_cohort
+from haiku_edge.export.evaluation.evaluate import embed_held_out, open_engines
+from haiku_edge.export.evaluation.galleries import LEAVES
+from haiku_edge.export.evaluation.held_out import embed_prompt
+from haiku_edge.export.synthetic import known_facts, simulate_cohort
 from haiku_edge.runtime.atlas import open_atlas
 from haiku_edge.runtime.bundle import Bundle, open_bundle
 from haiku_edge.runtime.inference.calibration import read_cases
-from haiku_edge.runtime.notes import Tokenizer
+from haiku_edge.runtime.notes import Tokenizer, metadata_prompt
 
 SEED = 3
 
@@ -91,3 +95,36 @@ def test_prompts_of_ordinary_notes_fit_the_text_tower(road: Road) -> None:
     tokenizer = Tokenizer.from_bytes(road.bundle.read(text.tokenizer), text.max_length)
     with np.load(road.bundle.root / road.bundle.manifest.golden.file) as golden:
         assert golden["input_ids"].shape[1] < tokenizer.max_length
+
+
+def test_card_and_manifest_tell_every_task(road: Road) -> None:
+    card = road.bundle.read("MODEL_CARD.md").decode()
+    for title in ("Retrieval", "Biomarkers from the atlas", "Biomarkers under the four galleries", "Intervals"):
+        assert f"\n### {title}\n" in card
+    metrics = evaluation_metrics(road.evaluation)
+    for form in ("published", "honest"):
+        assert tuple(metrics["galleries"][form]) == LEAVES
+    assert {"recall", "precision", "f1", "ndcg", "ap", "mrr"} <= set(metrics["retrieval"]["he_to_mif"])
+    for section in road.evaluation.sections:
+        assert f"\n### {section.title}\n" in card and metrics[section.name] == dict(section.metrics)
+
+
+def test_written_cohort_is_the_held_out_patients_and_their_notes_do_not_hold_the_outcome(
+    road: Road, tmp_path: Path
+) -> None:
+    write_cohort(tmp_path / "cohort.parquet", embed_held_out(road.bundle, cache=road.cache))
+    cohort = read_cohort(tmp_path / "cohort.parquet")
+    patients = simulate_cohort(QUICK_SPLIT.patients, SEED)[-QUICK_SPLIT.test :]
+    assert dict(cohort.facts) == {patient.identifier: patient.facts for patient in patients}
+    engines, row = open_engines(road.bundle), 0
+    for patient, section in simulate_part("test", QUICK_SPLIT, SEED, road.cache).sections():
+        own = cohort.patients == patient.identifier
+        assert own.sum() == len(section.he)
+        notes = embed_prompt(engines, metadata_prompt(tuple(known_facts(patient.facts).items())))
+        np.testing.assert_allclose(cohort.vectors["text"][own], np.repeat(notes[None], own.sum(), 0), atol=1e-6)
+        np.testing.assert_array_equal(cohort.x[own], section.origins[:, 0] * np.float32(0.5))
+        measured = np.isfinite(section.expression)
+        covered = (section.mif > 40).mean(axis=(2, 3)) >= 0.02
+        np.testing.assert_array_equal(cohort.positive[own], np.where(measured, covered, np.nan))
+        row += len(section.he)
+    assert row == len(cohort)
