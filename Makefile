@@ -17,7 +17,7 @@ OUT ?= results
 SEED ?= 7
 export SLIDE NOTES OUT
 
-CODE := runtime export cli engines tests benchmarks
+CODE := runtime export cli engines tests benchmarks docs/guides
 # What goes into the wheel; a change in it makes the lean environment stale.
 SOURCES = $(shell find runtime export cli engines -type f -not -path '*/__pycache__/*' -not -name '* *')
 # setuptools never removes a deleted module from build/lib, which would then be packed again.
@@ -81,7 +81,7 @@ bench: $(VENV)/.installed ## Measure; docs/performance.md tells what the figures
 # --- products ---------------------------------------------------------------------------------------------------------
 
 .PHONY: bundle
-bundle: $(VENV)/.installed ## Remake the embedded bundle from nothing (under 40 minutes on 2 cores)
+bundle: $(VENV)/.installed ## Remake the embedded bundle from nothing (under an hour on 2 cores)
 	$(VENV)/bin/python -m haiku_edge.export.embedded --out engines/embedded --seed $(SEED)
 
 demo/demo.svs: | $(LEAN)/.installed

@@ -52,16 +52,16 @@ def engine_cpu(tiles: int) -> float:
     import numpy as np
 
     from haiku_edge.runtime.inference import PredictOptions, open_model
-    from haiku_edge.runtime.inference.embed import BATCH
 
     model = open_model(PredictOptions())
-    batch = np.random.default_rng(0).integers(0, 256, (BATCH, model.tile_size, model.tile_size, 3), dtype=np.uint8)
+    size = model.batching.tiles
+    batch = np.random.default_rng(0).integers(0, 256, (size, model.tile_size, model.tile_size, 3), dtype=np.uint8)
     model.engine(tiles=batch)
-    batches = -(-min(tiles, 640) // BATCH)
+    batches = -(-min(tiles, 640) // size)
     cpu = time.process_time()
     for _ in range(batches):
         model.engine(tiles=batch)
-    return (time.process_time() - cpu) / (batches * BATCH) * tiles
+    return (time.process_time() - cpu) / (batches * size) * tiles
 
 
 def child(*arguments: str) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +12,29 @@ import typer
 
 from haiku_edge.runtime.offline import refuse_sockets
 
+from .atlas_app import app as atlas_app
+from .atlas_app import embed
+from .bundle_app import app as bundle_app
+from .counterfactual_app import counterfactual, evaluate_counterfactual
 from .errors import reported
-
-NOTICE = "For research use only. Not for use in diagnostic procedures."
+from .evaluate_app import app as evaluate_app
+from .export_app import app as export_app
+from .heads_app import add_to as add_heads_to
+from .options import (
+    NOTICE,
+    BundleOption,
+    ClinicalOption,
+    DebugOption,
+    DeviceOption,
+    ExcludePatientOption,
+    ForceOption,
+    JsonOption,
+    MppOption,
+    NameOption,
+    ThreadsOption,
+)
+from .retrieve_app import retrieve
+from .train_app import app as train_app
 
 app = typer.Typer(
     name="haiku-edge",
@@ -21,18 +43,6 @@ app = typer.Typer(
     help=f"Biomarker evidence for H&E whole slides, offline.\n\n{NOTICE}",
     epilog=NOTICE,
 )
-bundle_app = typer.Typer(no_args_is_help=True, help="Check a bundle, or say what is in it.")
-app.add_typer(bundle_app, name="bundle")
-
-BundleOption = Annotated[
-    Path | None, typer.Option("--bundle", help="Bundle directory; the embedded one by default.", show_default=False)
-]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto or cpu; tensorrt and cuda are not in this release.")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
-ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", help="Threads to use; all cores by default.", show_default=False)
-]
 
 
 def _show_version(wanted: bool) -> None:
@@ -57,31 +67,22 @@ def predict(
     slide: Annotated[
         Path, typer.Argument(readable=False, help="A slide: SVS or other file, DICOM file, folder or zip.")
     ],
-    clinical: Annotated[
-        Path | None, typer.Option("--clinical", help="notes.json with the clinical facts.", show_default=False)
-    ] = None,
+    clinical: ClinicalOption = None,
     bundle: BundleOption = None,
     out: Annotated[
         Path, typer.Option("--out", help="Folder for the results; one folder a slide is made in it.")
     ] = Path("results"),
-    name: Annotated[
-        str | None,
-        typer.Option("--name", help="Name that outputs bear, not the file's own.", show_default=False),
-    ] = None,
+    name: NameOption = None,
     device: DeviceOption = "auto",
-    mpp: Annotated[
-        float | None, typer.Option("--mpp", help="Micrometres per pixel, if the slide doesn't say.", show_default=False)
-    ] = None,
+    mpp: MppOption = None,
     text_weight: Annotated[
         float | None, typer.Option("--text-weight", help="Weight of the notes, 0 to 1; the bundle's by default (0.2).")
     ] = None,
     neighbours: Annotated[
         int | None, typer.Option("--neighbours", help="mIF patches behind each tile; the bundle's by default (5).")
     ] = None,
-    exclude_patient: Annotated[
-        list[str] | None, typer.Option("--exclude-patient", help="Atlas patient who may not be evidence; repeatable.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a finished result.")] = False,
+    exclude_patient: ExcludePatientOption = None,
+    force: ForceOption = False,
     json: JsonOption = False,
     threads: ThreadsOption = None,
     debug: DebugOption = False,
@@ -139,41 +140,37 @@ def doctor(
             raise typer.Exit(1)
 
 
-@app.command()
-def evaluate(bundle: BundleOption = None, json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Measure a synthetic bundle on held-out simulated patients, whose truth is known."""
-    with reported(debug):
-        from .evaluate import run
-
-        run(bundle, as_json=json)
-
-
-@bundle_app.command()
-def verify(
-    bundle: Annotated[Path | None, typer.Argument(help="Bundle directory; the embedded one by default.")] = None,
-    debug: DebugOption = False,
-) -> None:
-    """Check every file of a bundle against its digest."""
-    with reported(debug):
-        from .bundle import run_verify
-
-        run_verify(bundle)
-
-
-@bundle_app.command()
-def info(
-    bundle: Annotated[Path | None, typer.Argument(help="Bundle directory; the embedded one by default.")] = None,
-    json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Say what is in a bundle, and how it was measured."""
-    with reported(debug):
-        from .bundle import run_info
-
-        run_info(bundle, as_json=json)
+app.command()(counterfactual)
+app.command()(retrieve)
+app.command()(embed)
+evaluate_app.command("counterfactual")(evaluate_counterfactual)
+add_heads_to(evaluate_app, train_app)
+for name, commands in (
+    ("export", export_app),
+    ("atlas", atlas_app),
+    ("train", train_app),
+    ("evaluate", evaluate_app),
+    ("bundle", bundle_app),
+):
+    app.add_typer(commands, name=name)
 
 
 def main() -> None:
     """Run the command line."""
     refuse_sockets()
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        _leave_child(end)
+        raise
+
+
+def _leave_child(end: SystemExit) -> None:
+    """End a child at once: native libraries may abort a process that is torn down, after its work is done."""
+    from haiku_edge.runtime.isolation import in_child
+
+    if in_child():
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))

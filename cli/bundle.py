@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from haiku_edge.runtime.bundle import bundle_info, open_bundle
+from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+
+_MEBIBYTE = 1 << 20
+_KEY_WIDTH = 20
+_LONGEST = 8
+"""Entries of a long list that are shown; all stand in the JSON."""
+
+_IN_BRIEF = ("digest", "path", "files", "size", "metrics", "towers", "atlas", "calibration", "heads", "retrieval")
 
 
 def run_verify(path: Path | None) -> None:
     """Open the bundle, which checks every file, and say so."""
     bundle = open_bundle(path)
-    count = len(bundle.manifest.files)
-    typer.echo(
-        f"{bundle.manifest.name} {bundle.manifest.version}: all {count} files are as shipped. Digest {bundle.digest}"
-    )
+    name, count = f"{bundle.manifest.name} {bundle.manifest.version}", len(bundle.manifest.files)
+    typer.echo(f"{name}: all {count} files are as its manifest says. Digest {bundle.digest}")
+    typer.echo(RESEARCH_USE_ONLY)
 
 
 def run_info(path: Path | None, *, as_json: bool) -> None:
@@ -27,10 +36,48 @@ def run_info(path: Path | None, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(info, indent=2, ensure_ascii=False))
         return
-    table = Table(show_header=False, box=None)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True, min_width=_KEY_WIDTH)
+    table.add_column(overflow="fold")
+    for key, value in _rows(info):
+        table.add_row(key, value)
+    console = Console()
+    for key in ("digest", "path"):
+        console.print(f"{key:<{_KEY_WIDTH + 1}} {info[key]}", highlight=False, markup=False, soft_wrap=True)
+    console.print(table, highlight=False)
+    console.print("The measured figures and every file: --json.", highlight=False)
+    console.print(RESEARCH_USE_ONLY, highlight=False)
+
+
+def _rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Key and value as words, in the order in which they are read best."""
     for key, value in info.items():
-        table.add_row(
-            key.replace("_", " "),
-            json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value),
-        )
-    Console().print(table)
+        if key not in _IN_BRIEF:
+            yield key.replace("_", " "), _words(value)
+    for name, tower in info["towers"].items():
+        yield f"{name} tower", "none" if tower is None else _tower(tower)
+    yield "retrieval", _words(info["retrieval"])
+    yield "atlas", "none" if info["atlas"] is None else _words(info["atlas"])
+    yield (
+        "calibration",
+        "none: no intervals, nothing abstains"
+        if info["calibration"] is None
+        else _words({key: value for key, value in info["calibration"].items() if key != "file"}),
+    )
+    for head in info["heads"]:
+        yield f"head {head['name']}", f"{head['kind'].replace('_', ' ')}, {head['target']}, {head['patients']} patients"
+    yield "files", f"{len(info['files'])} of {info['size'] / _MEBIBYTE:.1f} MiB together"
+
+
+def _tower(tower: Mapping[str, Any]) -> str:
+    left = {key: value for key, value in tower.items() if key not in ("file", "weights", "tokenizer")}
+    return f"{tower['file']}; {_words(left)}"
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key.replace('_', ' ')} {_words(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        more = f" and {len(value) - _LONGEST} more" if len(value) > _LONGEST else ""
+        return ", ".join(map(str, value[:_LONGEST])) + more
+    return {True: "yes", False: "no", None: "none"}[value] if isinstance(value, bool | None) else str(value)

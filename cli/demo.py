@@ -14,6 +14,7 @@ from haiku_edge.runtime.atlas import open_atlas
 from haiku_edge.runtime.atomic import make_directory
 from haiku_edge.runtime.bundle import open_bundle
 from haiku_edge.runtime.inference import PredictOptions
+from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
 
 from . import predict
 
@@ -26,8 +27,10 @@ def run(out: Path, seed: int, *, only_slide: bool) -> None:
         demo = write_demo(out, seed)
     for path in (demo.slide, demo.notes, demo.truth):
         terminal.print(str(path), highlight=False, soft_wrap=True)
-    if not only_slide:
-        _predict_and_compare(demo, out)
+    if only_slide:
+        terminal.print(RESEARCH_USE_ONLY, highlight=False)
+        return
+    _predict_and_compare(demo, out)
 
 
 def _predict_and_compare(demo: Demo, out: Path) -> None:

@@ -8,9 +8,15 @@ from collections.abc import Iterator
 
 import typer
 
-from haiku_edge.runtime.errors import HaikuEdgeError, StoppedError
+from haiku_edge.runtime.errors import HaikuEdgeError, StoppedError, UsageError
 
-UNEXPECTED = 70
+UNEXPECTED = 99
+"""Exit code of a fault in haiku-edge itself."""
+
+EXPORT_PACKAGES = frozenset(
+    {"h5py", "lifelines", "onnx", "onnxscript", "safetensors", "skimage", "sklearn", "tensorboardX", "torch", "zarr"}
+)
+"""What only the export extra installs."""
 
 
 @contextlib.contextmanager
@@ -31,6 +37,9 @@ def reported(debug: bool) -> Iterator[None]:
         _show(error, "There was not enough memory. Close other programs, or pass a smaller --threads.", debug)
         raise typer.Exit(UNEXPECTED) from None
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in EXPORT_PACKAGES:
+            _show(error, f"This command needs the package {error.name}. Install haiku-edge[export].", debug)
+            raise typer.Exit(UsageError.exit_code) from None
         # The text of a foreign exception may hold anything, a patient's name too; its kind may not.
         _show(
             error,

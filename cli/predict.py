@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from haiku_edge.runtime.inference import Prediction, PredictOptions, predict
 from haiku_edge.runtime.report.document import result_json
+from haiku_edge.runtime.report.heads import answer, metrics_in_words
 from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY, Biomarker, Result
 
 from .progress import TerminalProgress
@@ -43,12 +46,22 @@ def show(result: Result, console: Console) -> None:
         highlight=False,
     )
     console.print(_marker_table(result))
+    for reason in _reasons(result):
+        console.print(reason, highlight=False, markup=False)
+    for head in result.heads:
+        console.print(f"{head.target} ({head.name}): {answer(head)}", highlight=False, markup=False)
+        for name, figure in metrics_in_words(head.metrics)[:1]:
+            console.print(f"  cross-validation: {name} {figure}", highlight=False, markup=False)
     console.print(RESEARCH_USE_ONLY, style="bold", highlight=False)
 
 
 def _marker_table(result: Result) -> Table:
-    coverage = f"{100 * result.calibration.coverage:.0f} %"
-    table = Table("Marker", "Value (z)", f"{coverage} interval", "Without notes", "Spread", "Measured by")
+    """One line a marker, narrow enough for a terminal of 80 columns."""
+    coverage = "Interval" if result.calibration is None else f"{100 * result.calibration.coverage:.0f} % interval"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Marker", no_wrap=True)
+    for name in ("z", coverage, "No notes", "Spread", "Measured by"):
+        table.add_column(name, no_wrap=True, justify="right")
     for row in result.biomarkers:
         table.add_row(*_cells(row))
     return table
@@ -56,7 +69,7 @@ def _marker_table(result: Result) -> Table:
 
 def _cells(row: Biomarker) -> tuple[str, ...]:
     if row.value is None:
-        return (row.marker, row.status, row.reason or "", "", "", "")
+        return (row.marker, "", row.status, "", "", "")
     interval = f"{row.low:+.2f} to {row.high:+.2f}" if row.low is not None and row.high is not None else "none"
     alone = row.without_notes.value
     return (
@@ -67,3 +80,14 @@ def _cells(row: Biomarker) -> tuple[str, ...]:
         "" if row.spread is None else f"{row.spread:.2f}",
         f"{100 * row.measured_share:.0f} %",
     )
+
+
+def _reasons(result: Result) -> Iterator[str]:
+    """Why markers have no value, or none of an interval: each reason once, with its markers."""
+    reasons: dict[str, list[str]] = {}
+    for row in result.biomarkers:
+        if row.reason is not None:
+            reasons.setdefault(row.reason, []).append(row.marker)
+    for reason, markers in reasons.items():
+        named = "All markers" if len(markers) == len(result.biomarkers) else ", ".join(markers)
+        yield f"{named}: {reason}."

@@ -22,7 +22,8 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         """The rate, or nothing before the first step."""
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
+        text = "" if not speed else f"{speed:,.0f}/s" if speed >= 1 else f"{1 / speed:.1f} s each"
+        return Text(text, style="progress.data.speed")
 
 
 class TerminalProgress:

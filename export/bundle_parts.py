@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from haiku_edge.runtime.errors import UsageError
 from haiku_edge.runtime.notes import Tokenizer, metadata_prompt
 
 from .atlas import BuiltAtlas, Provenance, build_atlas
 from .cohort import PATCH, Part
-from .evaluation.held_out import EmbeddedPart, panel_rows
+from .evaluation.embedded_cohort import EmbeddedCohort
+from .evaluation.held_out import POSITIVITY, panel_rows
 from .graph import check_parity
 from .model import Towers
 from .synthetic import MARKERS, MPP
@@ -45,8 +46,8 @@ def panel_name(panel: tuple[str, ...]) -> str:
     return f"{len(panel)}-plex"
 
 
-def assemble_atlas(part: Part, embedded: EmbeddedPart) -> BuiltAtlas:
-    """Build the atlas from a part and its vectors."""
+def assemble_atlas(part: Part, embedded: EmbeddedCohort) -> BuiltAtlas:
+    """Build the atlas from a part and its vectors, with all facts of its patients, the outcome among them."""
     names: list[str] = []
     organs: list[str] = []
     panels: list[str] = []
@@ -60,39 +61,25 @@ def assemble_atlas(part: Part, embedded: EmbeddedPart) -> BuiltAtlas:
     places = np.concatenate(corners).astype(np.float32) * np.float32(MPP)
     provenance = Provenance(
         tuple(names),
-        tuple(embedded.sections.tolist()),
+        tuple(embedded.regions.tolist()),
         tuple(embedded.patients.tolist()),
         tuple(organs),
         tuple(panels),
         x=places[:, 0],
         y=places[:, 1],
     )
-    return build_atlas(embedded.mif, MARKERS, PatchesOnDisk(part), embedded.expression, provenance, index="hnsw")
-
-
-def write_calibration(part: EmbeddedPart) -> bytes:
-    """Write the calibration cases as an Arrow file, one row a tile.
-
-    Columns: patient and section (string), he and text (fixed-size lists of float32), expression (fixed-size list of
-    float32, mean intensity of the tile's own mIF, NaN where not measured, in the order of the markers).
-    """
-    table = pa.table(
-        {
-            "patient": pa.array(part.patients.tolist(), pa.string()),
-            "section": pa.array(part.sections.tolist(), pa.string()),
-            "he": _vectors(part.he),
-            "text": _vectors(part.text),
-            "expression": _vectors(part.expression),
-        }
+    facts = {patient.identifier: patient.facts for patient in part.patients}
+    return build_atlas(
+        embedded.vectors["mif"],
+        MARKERS,
+        PatchesOnDisk(part),
+        embedded.expression,
+        provenance,
+        index="hnsw",
+        positive=embedded.positive,
+        positivity=POSITIVITY,
+        facts=facts,
     )
-    sink = io.BytesIO()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
-
-def _vectors(matrix: NDArray[np.float32]) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel(), pa.float32()), matrix.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +137,7 @@ def golden_cases(towers: Towers, tokenizer: Tokenizer, part: Part) -> GoldenCase
         towers.he(torch.from_numpy(he)).numpy(),
         ids.numpy(),
         mask.numpy(),
-        towers.text(ids, mask).numpy(),
+        _text_tower(towers)(ids, mask).numpy(),
         mif,
         markers,
         towers.mif(torch.from_numpy(mif), torch.from_numpy(markers)).numpy(),
@@ -173,8 +160,14 @@ def check_towers(towers: Towers, graphs: TowerGraphs, golden: GoldenCases) -> di
         ),
         "text": check_parity(
             "text",
-            towers.text,
+            _text_tower(towers),
             graphs.text,
             {"input_ids": golden.input_ids, "attention_mask": golden.attention_mask},
         ),
     }
+
+
+def _text_tower(towers: Towers) -> torch.nn.Module:
+    if towers.text is None:
+        raise UsageError("These towers have no text tower, and the golden cases of the embedded bundle need one.")
+    return towers.text

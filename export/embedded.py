@@ -18,9 +18,9 @@ from typing import Any
 from tokenizers import Tokenizer as RawTokenizer
 
 from haiku_edge.runtime.bundle import (
-    CalibrationSection,
     Description,
     GoldenSection,
+    HeadSection,
     HETower,
     MifTower,
     TextTower,
@@ -29,30 +29,30 @@ from haiku_edge.runtime.bundle import (
 from haiku_edge.runtime.notes import Tokenizer, metadata_prompt
 
 from .atlas import BuiltAtlas
+from .atlas.from_dataset import CALIBRATION_FILE, calibration_section, calibration_table
 from .bundle import write_bundle
-from .bundle_parts import assemble_atlas, check_towers, golden_cases, write_calibration
-from .captions import NARRATIVE_SHARE
+from .bundle_parts import assemble_atlas, check_towers, golden_cases
 from .cohort import QUICK_SPLIT, Part, Split, simulate_part, simulator_probe
-from .evaluation import Evaluation, evaluation_metrics, render_evaluation
-from .evaluation.evaluate import open_graph_engines, score_part
-from .evaluation.held_out import EmbeddedPart, embed_part
+from .evaluation import Evaluation, HeldOut, evaluation_metrics, render_evaluation, score_held_out
+from .evaluation.embedded_cohort import EmbeddedCohort
+from .evaluation.evaluate import open_graph_engines
+from .evaluation.held_out import embed_part, join_cohorts
 from .graph import export_towers
+from .heads import TrainedHead, embedded_heads
 from .model import MifConfig, TextConfig, Towers, TowersConfig, read_towers, save_towers
 from .model_card import write_model_card
 from .synthetic import MARKERS, MPP
 from .tower_graphs import TowerGraphs
-from .training import Progress, Recipe, TrainingSet, prepare_training, train_tokenizer, train_towers
+from .training import Progress, Recipe, Sampling, TrainingSet, prepare_training, train_tokenizer, train_towers
 
 STATEMENT = (
     "Synthetic: towers, atlas and calibration come from simulated tissue and simulated patients, so the numbers show "
     "how the method works and say nothing about real tissue. For research use only."
 )
 
-CALIBRATION_FILE = "calibration/cases.arrow"
 GOLDEN_FILE = "golden/cases.npz"
 TOKENIZER_FILE = "tokenizer/tokenizer.json"
 CARD_FILE = "MODEL_CARD.md"
-COVERAGE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +70,21 @@ class Plan:
     config: TowersConfig = field(default_factory=TowersConfig)
 
 
-QUICK = Plan(QUICK_SPLIT, Recipe(steps=4, patients=8, patches=2))
+QUICK = Plan(QUICK_SPLIT, Recipe(steps=4, sampling=Sampling(patients=8)))
 """A bundle in less than a minute: valid, working, and of no quality."""
 
 Say = Callable[[str], None]
 
 
 def make_bundle(
-    out: Path, seed: int, plan: Plan, work: Path, say: Say = lambda _: None, *, trained: bool = False
+    out: Path,
+    seed: int,
+    plan: Plan,
+    work: Path,
+    say: Say = lambda _: None,
+    *,
+    trained: bool = False,
+    resume: bool = False,
 ) -> Evaluation:
     """Make the embedded bundle.
 
@@ -85,9 +92,11 @@ def make_bundle(
         out: The bundle's folder.
         seed: Seeds patients, tissue, weights and batches.
         plan: How large.
-        work: Folder for simulated sections (`cohort`) and the trained towers (`checkpoint`).
+        work: Folder for simulated sections (`cohort`), the state and logs of the training (`training`) and the trained
+            towers (`checkpoint`).
         say: Called with one line a stage.
         trained: Take the towers that an earlier run of the same seed and plan left in `work`, instead of training.
+        resume: Go on with the training that an earlier run began in `work`.
 
     Returns:
         The evaluation on the held-out patients, as it stands in the model card.
@@ -98,16 +107,19 @@ def make_bundle(
     if trained:
         towers = read_towers(work / "checkpoint")
     else:
-        towers = _train(data, tokenizer_json, plan, seed, say)
+        towers = _train(data, tokenizer_json, plan, seed, say, work / "training", resume)
         save_towers(towers, work / "checkpoint")
     graphs = export_towers(towers.for_inference())
-    engines = open_graph_engines(graphs, _tokenizer(tokenizer_json, towers.config.text))
+    engines = open_graph_engines(graphs, _tokenizer(tokenizer_json, towers.config))
     say("exported the towers; embedding atlas, calibration and test patients")
     embedded = {name: embed_part(engines, parts[name].sections()) for name in ("atlas", "calibration", "test")}
-    contents, description = _assemble(towers, graphs, tokenizer_json, parts, embedded, seed, plan)
+    heads = embedded_heads(join_cohorts([embedded["atlas"], embedded["calibration"]]), seed, say)
+    contents, description = _assemble(towers, graphs, tokenizer_json, parts, embedded, heads, seed, plan)
     draft = work / "draft"
     write_bundle(draft, description, contents)
-    evaluation = score_part(open_bundle(draft), embedded["test"])
+    say("measuring the draft on the held-out patients")
+    held_out = HeldOut(open_bundle(draft), plan.split, seed, parts["test"], engines, embedded["test"])
+    evaluation = score_held_out(held_out)
     metrics = {**description.metrics, "evaluation": evaluation_metrics(evaluation)}
     final = description.model_copy(update={"metrics": metrics})
     card = write_model_card(final, plan.split, plan.recipe, towers, evaluation, seed)
@@ -131,24 +143,34 @@ def _simulate(split: Split, seed: int, cache: Path, say: Say) -> dict[str, Part]
     return parts
 
 
-def _train(data: TrainingSet, tokenizer_json: bytes, plan: Plan, seed: int, say: Say) -> Towers:
+def _train(
+    data: TrainingSet, tokenizer_json: bytes, plan: Plan, seed: int, say: Say, folder: Path, resume: bool
+) -> Towers:
     """Fill in the sizes that the data sets, and train."""
     pieces = RawTokenizer.from_buffer(tokenizer_json).get_vocab_size()
     config = replace(
         plan.config,
         mif=replace(plan.config.mif, markers=len(MARKERS)),
-        text=replace(plan.config.text, vocabulary=pieces),
+        text=replace(_text(plan.config), vocabulary=pieces),
     )
     say(f"training on {len(data.owners)} patches for {plan.recipe.steps} steps")
 
     def report(progress: Progress) -> None:
         say(f"step {progress.step} of {progress.steps}, loss {progress.loss:.3f}")
 
-    return train_towers(data, config, _tokenizer(tokenizer_json, config.text), plan.recipe, seed, report)
+    tokenizer = _tokenizer(tokenizer_json, config)
+    return train_towers(data, config, tokenizer, plan.recipe, seed, report, folder=folder, resume=resume)
 
 
-def _tokenizer(tokenizer_json: bytes, config: TextConfig) -> Tokenizer:
-    return Tokenizer.from_bytes(tokenizer_json, config.length)
+def _tokenizer(tokenizer_json: bytes, config: TowersConfig) -> Tokenizer:
+    return Tokenizer.from_bytes(tokenizer_json, _text(config).length)
+
+
+def _text(config: TowersConfig) -> TextConfig:
+    """The text tower's sizes: the embedded model has one."""
+    if config.text is None:
+        raise ValueError("The embedded model has a text tower; the plan gives it none.")
+    return config.text
 
 
 def _assemble(
@@ -156,12 +178,13 @@ def _assemble(
     graphs: TowerGraphs,
     tokenizer_json: bytes,
     parts: dict[str, Part],
-    embedded: dict[str, EmbeddedPart],
+    embedded: dict[str, EmbeddedCohort],
+    heads: Sequence[TrainedHead],
     seed: int,
     plan: Plan,
 ) -> tuple[dict[str, bytes], Description]:
     """Every file of the bundle but the model card, and the manifest without the evaluation."""
-    tokenizer = _tokenizer(tokenizer_json, towers.config.text)
+    tokenizer = _tokenizer(tokenizer_json, towers.config)
     golden = golden_cases(towers.for_inference(), tokenizer, parts["test"])
     parity = check_towers(towers.for_inference(), graphs, golden)
     atlas = assemble_atlas(parts["atlas"], embedded["atlas"])
@@ -171,20 +194,27 @@ def _assemble(
         "towers/mif.onnx": graphs.mif,
         "towers/text.onnx": graphs.text,
         TOKENIZER_FILE: tokenizer_json,
-        CALIBRATION_FILE: write_calibration(calibration),
+        CALIBRATION_FILE: calibration_table(calibration),
         GOLDEN_FILE: golden.to_npz(),
         CARD_FILE: b"",
         **atlas.contents,
+        **{path: content for head in heads for path, content in head.contents.items()},
     }
     metrics: dict[str, Any] = {
         "cohort": {"seed": seed, "split": asdict(plan.split), "simulator_probe": simulator_probe()},
-        "training": {"steps": plan.recipe.steps, "narrative_share": NARRATIVE_SHARE},
+        "training": {"steps": plan.recipe.steps, "narrative_share": plan.recipe.sampling.narrative_share},
         "largest_difference_to_torch": {name: float(f"{value:.1e}") for name, value in parity.items()},
     }
-    return contents, _describe(towers, atlas, calibration, metrics)
+    return contents, _describe(towers, atlas, calibration, tuple(head.section for head in heads), metrics)
 
 
-def _describe(towers: Towers, atlas: BuiltAtlas, calibration: EmbeddedPart, metrics: dict[str, Any]) -> Description:
+def _describe(
+    towers: Towers,
+    atlas: BuiltAtlas,
+    calibration: EmbeddedCohort,
+    heads: tuple[HeadSection, ...],
+    metrics: dict[str, Any],
+) -> Description:
     """The manifest."""
     mif: MifConfig = towers.config.mif
     release = version("haiku-edge")
@@ -196,16 +226,12 @@ def _describe(towers: Towers, atlas: BuiltAtlas, calibration: EmbeddedPart, metr
         created_by=f"haiku-edge {release}",
         embedding_dimension=towers.config.dimension,
         he=HETower(file="towers/he.onnx", tile_size=towers.config.he.tile, mpp=MPP),
-        text=TextTower(file="towers/text.onnx", tokenizer=TOKENIZER_FILE, max_length=towers.config.text.length),
-        mif=MifTower(file="towers/mif.onnx", patch_size=mif.patch, mpp=MPP),
+        text=TextTower(file="towers/text.onnx", tokenizer=TOKENIZER_FILE, max_length=_text(towers.config).length),
+        mif=MifTower(file="towers/mif.onnx", patch_size=mif.patch, mpp=MPP, markers=MARKERS),
         atlas=atlas.section,
-        calibration=CalibrationSection(
-            file=CALIBRATION_FILE,
-            coverage=COVERAGE,
-            patients=len(set(calibration.patients.tolist())),
-            cases=len(calibration.patients),
-        ),
+        calibration=calibration_section(calibration),
         golden=GoldenSection(file=GOLDEN_FILE),
+        heads=heads,
         metrics=metrics,
     )
 
@@ -218,6 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("build/embedded"), help="folder for sections and checkpoint")
     parser.add_argument("--quick", action="store_true", help="a bundle in less than a minute, without quality")
     parser.add_argument("--trained", action="store_true", help="take the towers that an earlier run left in --work")
+    parser.add_argument("--resume", action="store_true", help="go on with the training that --work holds")
     options = parser.parse_args(arguments)
     began = time.monotonic()
 
@@ -227,7 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
 
     plan = QUICK if options.quick else Plan()
-    evaluation = make_bundle(options.out, options.seed, plan, options.work, say, trained=options.trained)
+    evaluation = make_bundle(
+        options.out, options.seed, plan, options.work, say, trained=options.trained, resume=options.resume
+    )
     say(f"wrote {options.out}")
     sys.stdout.write("\n" + render_evaluation(evaluation))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -37,13 +38,13 @@ class CalibrationCases:
     Attributes:
         patients: (c,) pseudonyms.
         he: (c, d) unit vectors of the H&E tiles.
-        text: (c, d) unit vectors of each patient's notes.
+        text: (c, d) unit vectors of each patient's notes; None where the bundle has no text tower.
         z: (c, m) measured expression in standard deviations of the atlas; NaN where not measured.
     """
 
     patients: NDArray[np.str_]
     he: NDArray[np.float32]
-    text: NDArray[np.float32]
+    text: NDArray[np.float32] | None
     z: NDArray[np.float32]
 
 
@@ -72,24 +73,33 @@ class Calibration:
     similarity_weights: NDArray[np.float64]
 
     def percentile(self, similarity: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Share (0 to 100) of held-out tiles whose own best match is less similar."""
+        """Share (0 to 100) of held-out tiles whose own best match is less similar; NaN where there are none."""
+        if not len(self.similarities):
+            return np.full(similarity.shape, np.nan, np.float32)
         cumulative = np.concatenate([[0.0], np.cumsum(self.similarity_weights)])
         share = cumulative[np.searchsorted(self.similarities, similarity, side="left")]
         return np.where(np.isfinite(similarity), 100 * share, np.nan).astype(np.float32)
+
+
+def uncalibrated(markers: int, coverage: float = 0.9) -> Calibration:
+    """What nobody says: no interval anywhere, and no tile abstains."""
+    unknown = np.full(markers, np.inf, np.float32)
+    return Calibration(coverage, 0, 0, unknown, unknown, -np.inf, np.empty(0, np.float32), np.empty(0, np.float64))
 
 
 def read_cases(bundle: Bundle, atlas: Atlas) -> CalibrationCases:
     """Read the bundle's calibration patients.
 
     Raises:
-        BundleContentError: The table doesn't fit the atlas, or a calibration patient is also in the atlas.
+        BundleContentError: There are none, the table does not fit the atlas, or a patient is in both.
     """
+    section = bundle.manifest.need_calibration()
     try:
-        table = pa.ipc.open_file(io.BytesIO(bundle.read(bundle.manifest.calibration.file))).read_all()
+        table = pa.ipc.open_file(io.BytesIO(bundle.read(section.file))).read_all()
         cases = CalibrationCases(
             patients=np.asarray(table["patient"].to_pylist(), dtype=np.str_),
             he=_matrix(table["he"]),
-            text=_matrix(table["text"]),
+            text=None if bundle.manifest.text is None else _matrix(table["text"]),
             z=(_matrix(table["expression"]) - atlas.mean) / atlas.std,
         )
     except (pa.ArrowException, KeyError, ValueError) as error:
@@ -101,7 +111,8 @@ def read_cases(bundle: Bundle, atlas: Atlas) -> CalibrationCases:
 def without_patients(cases: CalibrationCases, excluded: tuple[str, ...]) -> CalibrationCases:
     """The cases of everybody else: a patient's own tiles never calibrate that patient's slide."""
     keep = ~np.isin(cases.patients, np.asarray(excluded, dtype=np.str_))
-    return CalibrationCases(cases.patients[keep], cases.he[keep], cases.text[keep], cases.z[keep])
+    text = None if cases.text is None else cases.text[keep]
+    return CalibrationCases(cases.patients[keep], cases.he[keep], text, cases.z[keep])
 
 
 def calibrate(
@@ -114,10 +125,15 @@ def calibrate(
     allowed: NDArray[np.bool_] | None = None,
     coverage: float = 0.9,
 ) -> Calibration:
-    """Predict the calibration patients as the slide is predicted, and measure the errors."""
-    options = {"text_weight": text_weight, "neighbours": neighbours, "allowed": allowed}
-    alone = retrieve(atlas, cases.he, None, **options)  # type: ignore[arg-type]
-    found = retrieve(atlas, cases.he, cases.text, **options) if with_notes else alone  # type: ignore[arg-type]
+    """Predict the calibration patients as the slide is predicted, and measure the errors.
+
+    Where no case is left, nothing has an interval and nothing abstains.
+    """
+    if not len(cases.patients):
+        return uncalibrated(len(atlas.markers), coverage)
+    search = partial(retrieve, atlas, cases.he, text_weight=text_weight, neighbours=neighbours, allowed=allowed)
+    alone = search(None)
+    found = search(cases.text) if with_notes else alone
     best = alone.he_similarity[:, 0]
     threshold = _lower_quantile(best, cases.patients, ABSTENTION_RATE)
     error = infer_expression(atlas, found).value - cases.z
@@ -170,7 +186,8 @@ def check_cases(cases: CalibrationCases, atlas: Atlas) -> None:
         BundleContentError: They don't.
     """
     dimension = atlas.vectors.shape[1]
-    if cases.he.shape[1] != dimension or cases.text.shape[1] != dimension or cases.z.shape[1] != len(atlas.markers):
+    vectors = [part for part in (cases.he, cases.text) if part is not None]
+    if any(part.shape[1] != dimension for part in vectors) or cases.z.shape[1] != len(atlas.markers):
         raise BundleContentError("The bundle's calibration table does not have the shape of its atlas.")
     shared = set(cases.patients.tolist()) & set(map(str, atlas.patients))
     if shared:

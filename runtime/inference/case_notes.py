@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle import Bundle
-from ..engine import choose_engine
+from ..bundle import Bundle, TextTower
+from ..engine import open_tower
 from ..notes import Notes, Tokenizer, Tokens, markers_named, read_notes
 from ..report.schema import NotesSection
 
@@ -37,17 +37,28 @@ def embed_notes(bundle: Bundle, path: Path | None) -> CaseNotes:
     The text tower always runs on the CPU: it embeds one prompt a slide.
 
     Raises:
+        BundleContentError: There are notes, and the bundle has no text tower.
         NotesError: The notes can't be used.
     """
     if path is None:
         return CaseNotes(None, _NONE_GIVEN)
-    notes = read_notes(path)
-    text = bundle.manifest.text
+    text = bundle.manifest.need_text()
+    return embed_read_notes(bundle, text, read_notes(path))
+
+
+def embed_read_notes(bundle: Bundle, text: TextTower, notes: Notes) -> CaseNotes:
+    """Embed notes that were read already."""
     tokens = Tokenizer.from_bytes(bundle.read(text.tokenizer), text.max_length).encode(notes.prompt)
-    engine = choose_engine(bundle.read(text.file), device="cpu", threads=1)
+    engine = open_tower(bundle, text, device="cpu", threads=1)
     vectors = engine(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
-    named = markers_named(notes, bundle.manifest.atlas.markers)
+    named = markers_named(notes, _markers(bundle))
     return CaseNotes(vectors[0], _describe(notes, tokens, named, text.max_length))
+
+
+def _markers(bundle: Bundle) -> tuple[str, ...]:
+    """Markers that notes may give away: the atlas's, or without one the mIF tower's."""
+    section = bundle.manifest.atlas or bundle.manifest.mif
+    return () if section is None else section.markers
 
 
 def _describe(notes: Notes, tokens: Tokens, named: tuple[str, ...], longest: int) -> NotesSection:

@@ -9,13 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine import Engine
-from ..slide import Slide, TilePlan, TileStream
+from ..slide import Batch, Slide, TilePlan, TileStream
+from .batching import SMALL, Batching
 from .chunks import Chunk, ChunkStore
 from .progress import Progress
-
-BATCH = 32
-# A chunk is what a killed run may lose: seconds of work on a CPU, small enough to write without being felt.
-BATCHES_PER_CHUNK = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,14 @@ class EmbeddedTiles:
 
 
 def embed_tiles(
-    slide: Slide, plan: TilePlan, engine: Engine, store: ChunkStore, progress: Progress, *, threads: int
+    slide: Slide,
+    plan: TilePlan,
+    engine: Engine,
+    store: ChunkStore,
+    progress: Progress,
+    *,
+    threads: int,
+    batching: Batching = SMALL,
 ) -> EmbeddedTiles:
     """Embed all tiles of a plan, going on from the chunks that an earlier run finished.
 
@@ -50,14 +54,13 @@ def embed_tiles(
         DiskFullError: A chunk could not be written.
     """
     total = len(plan.grid.origins)
-    size = BATCH * BATCHES_PER_CHUNK
-    done = _load_finished(store, -(-total // size))
-    resumed = min(len(done) * size, total)
+    done = _load_finished(store, -(-total // batching.chunk))
+    resumed = min(len(done) * batching.chunk, total)
     progress.start("Embedding tiles", total)
     progress.advance(resumed)
     clock = _Clock()
     if resumed < total:
-        _embed_rest(slide, plan, engine, store, progress, done, clock, threads)
+        _embed_rest(slide, plan, engine, store, progress, done, clock, threads, batching)
     progress.finish()
     return EmbeddedTiles(
         vectors=np.concatenate([chunk.vectors for chunk in done]),
@@ -92,44 +95,38 @@ def _embed_rest(
     done: list[Chunk],
     clock: _Clock,
     threads: int,
+    batching: Batching,
 ) -> None:
-    first = len(done) * BATCH * BATCHES_PER_CHUNK
+    size, first = batching.tiles, len(done) * batching.chunk
     total = len(plan.grid.origins)
     parts: list[Chunk] = []
     asked = time.perf_counter()
     lost = sum(len(chunk.unreadable) for chunk in done)
-    with TileStream(slide, plan, batch_size=BATCH, threads=threads, first=first, unreadable_before=lost) as stream:
+    with TileStream(slide, plan, batch_size=size, threads=threads, first=first, unreadable_before=lost) as stream:
         for batch in stream:
             clock.stream += time.perf_counter() - asked
-            parts.append(_embed_batch(engine, batch.tiles, batch.sharpness, batch.unreadable, batch.first, clock))
+            parts.append(_embed_batch(engine, batch, size, clock))
             progress.advance(len(batch.tiles))
-            if len(parts) == BATCHES_PER_CHUNK or batch.first + len(batch.tiles) == total:
+            if len(parts) == batching.per_chunk or batch.first + len(batch.tiles) == total:
                 done.append(_join(parts))
                 store.save(len(done) - 1, done[-1])
                 parts = []
             asked = time.perf_counter()
 
 
-def _embed_batch(
-    engine: Engine,
-    tiles: NDArray[np.uint8],
-    sharpness: NDArray[np.float32],
-    unreadable: dict[int, str],
-    first: int,
-    clock: _Clock,
-) -> Chunk:
+def _embed_batch(engine: Engine, batch: Batch, size: int, clock: _Clock) -> Chunk:
     began = time.perf_counter()
-    vectors = engine(tiles=_pad(tiles))[: len(tiles)].copy()
+    vectors = engine(tiles=_pad(batch.tiles, size))[: len(batch.tiles)].copy()
     clock.engine += time.perf_counter() - began
-    vectors[[tile - first for tile in unreadable]] = 0
-    return Chunk(vectors, sharpness.copy(), dict(unreadable))
+    vectors[[tile - batch.first for tile in batch.unreadable]] = 0
+    return Chunk(vectors, batch.sharpness.copy(), dict(batch.unreadable))
 
 
-def _pad(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _pad(tiles: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """A full batch: the engine then always takes the same path, and a slide's last tiles embed like all others."""
-    if len(tiles) == BATCH:
+    if len(tiles) == size:
         return tiles
-    padded = np.zeros((BATCH, *tiles.shape[1:]), np.uint8)
+    padded = np.zeros((size, *tiles.shape[1:]), np.uint8)
     padded[: len(tiles)] = tiles
     return padded
 

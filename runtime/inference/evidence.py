@@ -96,7 +96,7 @@ def gather_evidence(
             why=tile.why,
             status=tiles.status[tile.tile],
             similarity=float(tiles.similarity[tile.tile]),
-            percentile=float(tiles.percentile[tile.tile]),
+            percentile=_known(tiles.percentile[tile.tile]),
             neighbours=_neighbours(found, tiles.row_of[tile.tile], atlas, calibration),
         )
         for tile in chosen
@@ -116,13 +116,17 @@ def _neighbours(found: Retrieved, row: int, atlas: Atlas, calibration: Calibrati
             score=float(found.scores[row, rank]),
             he_similarity=float(found.he_similarity[row, rank]),
             text_similarity=None if found.text_similarity is None else float(found.text_similarity[row, rank]),
-            percentile=float(percentiles[rank]),
+            percentile=_known(percentiles[rank]),
             weight=float(found.weights[row, rank]),
             markers=_measured(atlas, int(patch)),
         )
         for rank, patch in enumerate(found.ids[row])
         if patch >= 0
     ]
+
+
+def _known(value: np.float32) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _measured(atlas: Atlas, patch: int) -> list[NeighbourMarker]:

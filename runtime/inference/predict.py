@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,18 +15,21 @@ from ..errors import NoTissueError
 from ..notes import identifiers_in_name
 from ..report import ReportImages, write_outputs
 from ..report.schema import Result
-from ..slide import Slide, SlideInfo, TilePlan, TileStream, open_slide, slide_digest
-from ..version import product
+from ..slide import SlideInfo, TilePlan, open_slide, slide_digest
 from .case_notes import CaseNotes, embed_notes
 from .chunks import ChunkStore
 from .clock import StageClock
-from .embed import BATCH, BATCHES_PER_CHUNK, EmbeddedTiles, embed_tiles
-from .evidence import ChosenTile, choose_tiles
+from .embed import EmbeddedTiles, embed_tiles
+from .evidence import choose_tiles
 from .folder import check_writable, output_folder
+from .head_findings import SlideVectors, ask_heads, tile_blocks
 from .model import Model, open_model
 from .options import PredictOptions
+from .pixels import read_pixels
 from .progress import Progress, Silent
+from .recipe import embedding_recipe
 from .result import Findings, assemble_result
+from .summarise import why_the_slide_abstains
 from .survey import Survey, survey_slide
 from .tiles import judge_tiles, readable_tiles, tile_table
 
@@ -81,13 +83,15 @@ def predict(
         info = named_for_outputs(slide.info, digest, options.name)
         progress.finish()
         with output_folder(options.out, info.name, force=options.force) as folder:
-            store = ChunkStore(folder, _recipe(model, survey.plan, digest))
+            store = ChunkStore(folder, embedding_recipe(model, survey.plan, digest))
             with clock.stage("embed tiles"):
-                embedded = embed_tiles(slide, survey.plan, model.engine, store, progress, threads=model.threads)
+                embedded = embed_tiles(
+                    slide, survey.plan, model.engine, store, progress, threads=model.threads, batching=model.batching
+                )
             with clock.stage("retrieve and infer"):
-                findings = find_biomarkers(model, notes, survey, embedded)
+                findings = find_biomarkers(model, notes, survey, embedded, options.exclude_patients)
             with clock.stage("read evidence tiles"):
-                pixels = _read_tiles(slide, survey.plan, findings.chosen, model.threads)
+                pixels = read_pixels(slide, survey.plan, [tile.tile for tile in findings.chosen], model.threads)
             clock.add("engine, within embed", embedded.engine_seconds)
             clock.add("waiting for tiles, within embed", embedded.stream_seconds)
             result = assemble_result(info, digest, survey, notes, model, options, embedded, findings, clock)
@@ -97,7 +101,9 @@ def predict(
     return Prediction(folder, result, findings.table, files)
 
 
-def find_biomarkers(model: Model, notes: CaseNotes, survey: Survey, embedded: EmbeddedTiles) -> Findings:
+def find_biomarkers(
+    model: Model, notes: CaseNotes, survey: Survey, embedded: EmbeddedTiles, excluded: tuple[str, ...] = ()
+) -> Findings:
     """Search the atlas for every readable tile, with and without the notes, and judge what was found.
 
     Raises:
@@ -113,9 +119,17 @@ def find_biomarkers(model: Model, notes: CaseNotes, survey: Survey, embedded: Em
     calibration_alone = model.calibrate(with_notes=False)
     calibration = calibration_alone if notes.vector is None else model.calibrate(with_notes=True)
     tiles = judge_tiles(survey.plan, embedded, searched, found, alone, atlas, calibration)
+    heads = ask_heads(
+        model.heads,
+        SlideVectors(he, notes.vector, searched, tile_blocks(survey.plan.grid, searched)),
+        excluded,
+        why_the_slide_abstains(tiles),
+    )
+    columns = {name: values for head in heads for name, values in head.columns.items()}
     return Findings(
         tiles=tiles,
-        table=tile_table(survey.plan, embedded, tiles, calibration, atlas.markers),
+        table=tile_table(survey.plan, embedded, tiles, calibration, atlas.markers, searched, columns),
+        heads=heads,
         found=found,
         chosen=choose_tiles(tiles, atlas.markers),
         calibration=calibration,
@@ -147,40 +161,6 @@ def _why_none_is_left(plan: TilePlan, embedded: EmbeddedTiles) -> str:
         "unreadable. "
         "Rescan the slide in focus."
     )
-
-
-def _recipe(model: Model, plan: TilePlan, digest: str) -> dict[str, object]:
-    """Everything that decides the bytes of an embedded tile."""
-    device = model.engine.device
-    return {
-        "product": product(),
-        "slide": digest,
-        "bundle": model.bundle.digest,
-        "provider": device.provider,
-        "processor": device.name,
-        "grid": [plan.grid.size, plan.grid.mpp, plan.grid.extent, plan.grid.extent_y, plan.level],
-        "origins": hashlib.sha256(plan.grid.origins.tobytes()).hexdigest(),
-        "batch": [BATCH, BATCHES_PER_CHUNK],
-    }
-
-
-def _read_tiles(
-    slide: Slide, plan: TilePlan, chosen: tuple[ChosenTile, ...], threads: int
-) -> dict[int, NDArray[np.uint8]]:
-    """The pixels of the chosen tiles, as the tower saw them."""
-    rows = np.array(sorted(tile.tile for tile in chosen), dtype=np.int64)
-    if not len(rows):
-        return {}
-    with TileStream(slide, _only(plan, rows), batch_size=len(rows), threads=threads, unreadable_share=1.0) as stream:
-        (batch,) = list(stream)
-        return {int(row): tile.copy() for row, tile in zip(rows, batch.tiles, strict=True)}
-
-
-def _only(plan: TilePlan, rows: NDArray[np.int64]) -> TilePlan:
-    """The plan of these tiles alone."""
-    grid = plan.grid
-    parts = {name: getattr(grid, name)[rows] for name in ("columns", "rows", "origins", "tissue")}
-    return replace(plan, grid=replace(grid, **parts))
 
 
 def _images(survey: Survey, pixels: dict[int, NDArray[np.uint8]], findings: Findings, atlas: Atlas) -> ReportImages:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from ..report.schema import (
-    BundleSection,
-    DeviceSection,
     Result,
     SlideSection,
-    StainSection,
     TilesSection,
     UnreadableTile,
 )
 from ..version import product
 from .calibration import ABSTENTION_RATE, Calibration
+from .describe import describe_bundle, describe_device, describe_slide
 from .evidence import ChosenTile, gather_evidence
+from .head_findings import HeadResult
 from .retrieve import Retrieved
 from .summarise import LEAST_SUPPORTED_SHARE, describe_calibration, summarise, supported_share
 from .tiles import TileResults
@@ -46,6 +45,7 @@ class Findings:
         table: The same as the table that is written.
         found: Neighbours with the notes, for the readable tiles.
         chosen: Tiles to show.
+        heads: What the bundle's trained heads say.
         calibration: Intervals of the prediction with notes.
         calibration_alone: Intervals of the prediction without notes.
     """
@@ -54,6 +54,7 @@ class Findings:
     table: pa.Table
     found: Retrieved
     chosen: tuple[ChosenTile, ...]
+    heads: tuple[HeadResult, ...]
     calibration: Calibration
     calibration_alone: Calibration
 
@@ -72,11 +73,11 @@ def assemble_result(
     """Make the result of a run; everything that the report shows comes from here."""
     tiles, atlas = findings.tiles, model.atlas
     named = tuple(notes.section.markers_named)
-    section = _describe_slide(info, digest, survey)
+    section = describe_slide(info, digest, survey)
     return Result(
         product=product(),
-        bundle=_describe_bundle(model),
-        device=_describe_device(model),
+        bundle=describe_bundle(model.bundle),
+        device=describe_device(model),
         slide=section,
         tiles=_describe_tiles(survey, embedded, tiles),
         notes=notes.section,
@@ -84,44 +85,9 @@ def assemble_result(
         calibration=describe_calibration(findings.calibration),
         biomarkers=summarise(atlas, tiles, findings.calibration, findings.calibration_alone, named),
         evidence=gather_evidence(findings.chosen, tiles, findings.found, atlas, findings.calibration),
-        warnings=_warnings(model, section, notes, tiles, embedded),
+        heads=[head.finding for head in findings.heads],
+        warnings=_warnings(model, section, notes, tiles, embedded, findings.calibration),
         timing={**clock.seconds, "total": clock.total()},
-    )
-
-
-def _describe_bundle(model: Model) -> BundleSection:
-    manifest = model.bundle.manifest
-    return BundleSection(
-        name=manifest.name,
-        version=manifest.version,
-        digest=model.bundle.digest,
-        synthetic=manifest.synthetic,
-        statement=manifest.statement,
-        patches=manifest.atlas.patch_count,
-        patients=manifest.atlas.patient_count,
-    )
-
-
-def _describe_device(model: Model) -> DeviceSection:
-    device = asdict(model.engine.device)
-    return DeviceSection(used=device.pop("kind"), **device)
-
-
-def _describe_slide(info: SlideInfo, digest: str, survey: Survey) -> SlideSection:
-    finest = info.levels[0]
-    return SlideSection(
-        name=info.name,
-        format=info.format,
-        reader=info.reader,
-        sha256=digest,
-        width=finest.width,
-        height=finest.height,
-        levels=len(info.levels),
-        mpp_x=info.resolution.x,
-        mpp_y=info.resolution.y,
-        mpp_source=info.resolution.source,
-        stain=StainSection(looks_like=survey.stain.looks_like, reason=survey.stain.reason),
-        warnings=list(info.warnings),
     )
 
 
@@ -158,7 +124,12 @@ def _parameters(model: Model, options: PredictOptions) -> dict[str, Any]:
 
 
 def _warnings(
-    model: Model, slide: SlideSection, notes: CaseNotes, tiles: TileResults, embedded: EmbeddedTiles
+    model: Model,
+    slide: SlideSection,
+    notes: CaseNotes,
+    tiles: TileResults,
+    embedded: EmbeddedTiles,
+    calibration: Calibration,
 ) -> list[str]:
     """What a reader must know before trusting the numbers, most important first."""
     warnings = []
@@ -176,6 +147,10 @@ def _warnings(
         warnings.append(
             f"{100 * (1 - share):.0f} % of the tissue resembles nothing in the atlas (at most {usual:.0f} % is usual), "
             f"and the tiles' median percentile is {middle:.0f} (50 is usual): intervals need not hold on this slide."
+        )
+    if not calibration.patients:
+        warnings.append(
+            "No patient calibrates this run: estimates have no intervals, and no tile abstains, however strange it is."
         )
     if embedded.unreadable:
         warnings.append(f"{len(embedded.unreadable)} tiles could not be read and were left out.")

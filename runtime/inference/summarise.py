@@ -24,15 +24,17 @@ def summarise(
     named: tuple[str, ...],
 ) -> list[Biomarker]:
     """Describe every marker of the atlas over the slide's predicted tiles."""
-    refusal = _why_the_slide_abstains(tiles)
+    refusal = why_the_slide_abstains(tiles)
     return [
         _biomarker(m, marker, atlas, tiles, calibration, calibration_alone, refusal, marker in named)
         for m, marker in enumerate(atlas.markers)
     ]
 
 
-def describe_calibration(calibration: Calibration) -> CalibrationSection:
-    """The calibration as the result states it."""
+def describe_calibration(calibration: Calibration) -> CalibrationSection | None:
+    """The calibration as the result states it; None where no patient calibrates."""
+    if not calibration.patients:
+        return None
     return CalibrationSection(
         method=METHOD,
         coverage=calibration.coverage,
@@ -49,7 +51,8 @@ def supported_share(tiles: TileResults) -> float:
     return float((tiles.status == "predicted").sum()) / searched if searched else 0.0
 
 
-def _why_the_slide_abstains(tiles: TileResults) -> str | None:
+def why_the_slide_abstains(tiles: TileResults) -> str | None:
+    """Why nothing is said about the slide as a whole, or None where something is."""
     share = supported_share(tiles)
     if share >= LEAST_SUPPORTED_SHARE:
         return None
@@ -83,7 +86,7 @@ def _biomarker(
     return Biomarker(
         marker=marker,
         status="predicted",
-        reason=None if estimate.low is not None else "too few calibration patients measured it for an interval",
+        reason=None if estimate.low is not None else _why_no_interval(calibration),
         value=estimate.value,
         low=estimate.low,
         high=estimate.high,
@@ -96,6 +99,12 @@ def _biomarker(
         without_notes=_estimate(_mean(alone), calibration_alone.slide_half_width[m]),
         named_in_notes=named,
     )
+
+
+def _why_no_interval(calibration: Calibration) -> str:
+    if not calibration.patients:
+        return "no calibration patients, so there is no interval"
+    return "too few calibration patients measured it for an interval"
 
 
 def _unsaid(marker: str, status: str, reason: str, share: float, named: bool) -> Biomarker:

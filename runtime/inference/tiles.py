@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,9 +88,20 @@ def judge_tiles(
 
 
 def tile_table(
-    plan: TilePlan, embedded: EmbeddedTiles, tiles: TileResults, calibration: Calibration, markers: tuple[str, ...]
+    plan: TilePlan,
+    embedded: EmbeddedTiles,
+    tiles: TileResults,
+    calibration: Calibration,
+    markers: tuple[str, ...],
+    searched: NDArray[np.int64],
+    heads: Mapping[str, NDArray[np.float32]],
 ) -> pa.Table:
-    """The rows of `tiles.parquet`; values are null where nothing is said."""
+    """The rows of `tiles.parquet`; values are null where nothing is said.
+
+    Args:
+        searched: (s,) tile indices that the heads read.
+        heads: Column name → (s,) values of the trained heads.
+    """
     grid = plan.grid
     columns: dict[str, pa.Array] = {
         "column": pa.array(grid.columns, pa.int32()),
@@ -113,6 +125,8 @@ def tile_table(
             f"{marker}_spread": _nullable(tiles.expression.spread[:, m]),
             f"{marker}_without_notes": _nullable(tiles.without_notes[:, m]),
         }
+    for name, values in heads.items():
+        columns[name] = _nullable(_scatter(len(grid.origins), searched, values))
     flat = pa.array(tiles.vectors.ravel(), pa.float32())
     columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, tiles.vectors.shape[1])
     return pa.table(columns)

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..slide.grid import round_half_up
+from .heads import PREFIX
 from .heatmap import tile_extent
 from .schema import Result
 
@@ -27,6 +28,9 @@ _ROWS_AT_ONCE = 2048
 
 _DECIMALS = 4
 """Decimals of a measurement: far below any interval's width, and half the file's size."""
+
+_HEAD_DECIMALS = 8
+"""Decimals of a head's column: attention is shared among tens of thousands of tiles."""
 
 _COMPRESSION = 6
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -65,14 +69,15 @@ def write_geojson(stream: BinaryIO, result: Result, tiles: pa.Table) -> None:
 def features(result: Result, tiles: pa.Table) -> Iterator[dict[str, Any]]:
     """The tiles as GeoJSON features, in the table's order."""
     markers = [biomarker.marker for biomarker in result.biomarkers if biomarker.marker in tiles.column_names]
-    names = [*markers, "similarity", "percentile"]
+    heads = [name for name in tiles.column_names if name.startswith(PREFIX)]
+    names = [*markers, "similarity", "percentile", *heads]
     places = ["x", "y", "status"]
     extent_x, extent_y = tile_extent(result)
     index = 0
     for batch in tiles.select([*places, "column", "row", *names]).to_batches(max_chunksize=_ROWS_AT_ONCE):
         sides = (_sides(batch["column"], extent_x), _sides(batch["row"], extent_y))
         where = zip(*(batch[place].to_pylist() for place in places), *sides, strict=True)
-        measured = zip(*(_rounded(batch[name]) for name in names), strict=True)
+        measured = zip(*(_rounded(batch[name], _decimals(name)) for name in names), strict=True)
         for (x, y, status, width, height), values in zip(where, measured, strict=True):
             yield {
                 "type": "Feature",
@@ -92,10 +97,14 @@ def _properties(status: str, measurements: dict[str, float]) -> dict[str, Any]:
     return properties
 
 
-def _rounded(column: pa.Array) -> list[float]:
+def _decimals(name: str) -> int:
+    return _HEAD_DECIMALS if name.startswith(PREFIX) else _DECIMALS
+
+
+def _rounded(column: pa.Array, decimals: int) -> list[float]:
     """A column as floats, NaN for null."""
     values = np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
-    rounded: list[float] = np.round(values, _DECIMALS).tolist()
+    rounded: list[float] = np.round(values, decimals).tolist()
     return rounded
 
 

@@ -7,6 +7,7 @@ the file once, however often it is shown.
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from . import numbers
 from .cautions import cautions
 from .colour import SCALE_LIMIT, colour_map
+from .heads import HeadMap, answer, metrics_in_words
 from .heatmap import OPACITY, tile_extent
 from .images import ReportImages, data_uri, resized_to, webp
 from .plots import PLOT_WIDTH, axis_for, interval_plot
@@ -76,7 +78,13 @@ class EvidenceRow:
     picture: str
 
 
-def render_report(result: Result, images: ReportImages, overview: NDArray[np.uint8], overlays: dict[str, bytes]) -> str:
+def render_report(
+    result: Result,
+    images: ReportImages,
+    overview: NDArray[np.uint8],
+    overlays: dict[str, bytes],
+    head_overlays: Sequence[tuple[HeadMap, bytes]] = (),
+) -> str:
     """The report as HTML.
 
     Args:
@@ -84,6 +92,7 @@ def render_report(result: Result, images: ReportImages, overview: NDArray[np.uin
         images: Pictures of tiles and patches.
         overview: (h, w, 3) uint8 RGB, the overview as it is shown.
         overlays: PNG by marker, of the overview's size.
+        head_overlays: The same for each map of a trained head.
     """
     axis = axis_for(result.biomarkers)
     patches = _patches(result)
@@ -93,8 +102,8 @@ def render_report(result: Result, images: ReportImages, overview: NDArray[np.uin
         .get_template("report.html")
         .render(
             r=result,
-            style=Markup(_template("report.css")),  # noqa: S704 (our own file)
-            script=Markup(_template("report.js")),  # noqa: S704 (our own file)
+            style=Markup(read_template("report.css")),  # noqa: S704 (our own file)
+            script=Markup(read_template("report.js")),  # noqa: S704 (our own file)
             cautions=cautions(result),
             axis=axis,
             plot_width=PLOT_WIDTH,
@@ -107,6 +116,7 @@ def render_report(result: Result, images: ReportImages, overview: NDArray[np.uin
                 if item.marker in overlays
             ],
             opacity=OPACITY,
+            head_maps=[(item, data_uri(picture, "image/png")) for item, picture in head_overlays],
             ramp=_ramp(),
             ramp_limit=SCALE_LIMIT,
             marks=_marks(result, scale),
@@ -138,14 +148,15 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _template(name: str) -> str:
+def read_template(name: str) -> str:
+    """A file of the templates folder."""
     return files(__package__).joinpath("templates", name).read_text("utf-8")
 
 
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FunctionLoader(_template),
+        loader=FunctionLoader(read_template),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -164,6 +175,8 @@ def _environment() -> Environment:
     environment.filters["sentence"] = _sentence
     environment.filters["words"] = _words
     environment.filters["top_markers"] = top_markers
+    environment.filters["answer"] = answer
+    environment.filters["metrics"] = metrics_in_words
     return environment
 
 

@@ -36,8 +36,10 @@ def tenth(value: float | None) -> str:
     return MISSING if value is None else f"{value:.1f}"
 
 
-def percentile(value: float) -> str:
-    """A percentile in whole numbers, such as '14'; below one, '<1'."""
+def percentile(value: float | None) -> str:
+    """A percentile in whole numbers, such as '14'; below one, '<1'; a dash for nothing."""
+    if value is None:
+        return MISSING
     return "<1" if 0 < value < 1 else f"{value:.0f}"
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .document import result_json
 from .geojson import write_geojson
+from .heads import HeadMap, head_maps
 from .heatmap import heatmap_png, map_tiles, marker_values, overlay_png, paint, underlay
 from .html import render_report
 from .images import ReportImages, resized_to
@@ -35,6 +36,7 @@ _OVERVIEW_AT_MOST = 1400
 class _Painted:
     overview: NDArray[np.uint8]
     maps: dict[str, NDArray[np.uint8]]
+    heads: list[tuple[HeadMap, NDArray[np.uint8]]]
 
 
 def write_outputs(directory: Path, result: Result, tiles: pa.Table, images: ReportImages) -> tuple[Path, ...]:
@@ -96,12 +98,14 @@ def _paint_all(result: Result, tiles: pa.Table, images: ReportImages) -> _Painte
     scale = (images.scale * before[0] / after[0], images.scale * before[1] / after[1])
     tile_map = map_tiles(result, tiles, (after[0], after[1]), scale)
     values = {item.marker: marker_values(tiles, item.marker) for item in result.biomarkers}
-    return _Painted(overview, {name: paint(z, tile_map) for name, z in values.items() if np.isfinite(z).any()})
+    maps = {name: paint(z, tile_map) for name, z in values.items() if np.isfinite(z).any()}
+    return _Painted(overview, maps, [(head, paint(head.values, tile_map)) for head in head_maps(result, tiles)])
 
 
 def _report(result: Result, images: ReportImages, painted: _Painted) -> bytes:
     overlays = {marker: overlay_png(indices) for marker, indices in painted.maps.items()}
-    return render_report(result, images, painted.overview, overlays).encode()
+    heads = [(head, overlay_png(indices)) for head, indices in painted.heads]
+    return render_report(result, images, painted.overview, overlays, heads).encode()
 
 
 def _write_tiles(files: Staging, result: Result, tiles: pa.Table) -> None:

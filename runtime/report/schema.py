@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 RESEARCH_USE_ONLY: Final = "For research use only. Not for use in diagnostic procedures."
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
 
 TileStatus = Literal["predicted", "abstained", "blur", "unreadable"]
 BiomarkerStatus = Literal["predicted", "abstained", "unmeasured"]
@@ -167,7 +167,9 @@ class Neighbour(_Section):
     score: float = Field(description="Fused similarity that ranked it.")
     he_similarity: float
     text_similarity: float | None
-    percentile: float = Field(description="Share (0 to 100) of held-out tiles whose own best match is less similar.")
+    percentile: float | None = Field(
+        description="Share (0 to 100) of held-out tiles whose own best match is less similar; null without calibration."
+    )
     weight: float
     markers: list[NeighbourMarker]
 
@@ -181,14 +183,70 @@ class Evidence(_Section):
     why: str = Field(description="Why this tile is shown.")
     status: TileStatus
     similarity: float
-    percentile: float
+    percentile: float | None
     neighbours: list[Neighbour]
+
+
+class HeadClass(_Section):
+    """One class of a trained classifier."""
+
+    name: str
+    probability: float = Field(
+        description="Calibrated probability for a slide classifier; mean over the tiles for a tile classifier."
+    )
+    in_set: bool | None = Field(
+        description="Whether the set of classes that holds the true one with `coverage` names it; null for tiles."
+    )
+    tiles: int | None = Field(description="Tiles of which it is the likeliest class; null for a slide classifier.")
+
+
+class SurvivalAt(_Section):
+    """Probability of no event until a time; null beyond the longest follow-up of the training patients."""
+
+    months: float
+    probability: float | None
+    low: float | None
+    high: float | None
+
+
+class Risk(_Section):
+    """Where a slide lies among the head's training patients."""
+
+    score: float = Field(description="The head's log-risk; higher is worse.")
+    percentile: float = Field(description="Share (0 to 100) of the training patients with a lower risk.")
+    low: float
+    high: float
+    group: Literal["low", "middle", "high"] = Field(description="Third of the training patients.")
+    hazard_ratio: float | None = Field(description="Hazard relative to a training patient of average score.")
+    survival: list[SurvivalAt]
+
+
+class HeadFinding(_Section):
+    """What a trained head says about the slide, or why it says nothing."""
+
+    name: str
+    kind: Literal["tile_classifier", "slide_classifier", "survival"]
+    target: str
+    features: Literal["he", "he+text"]
+    status: Literal["predicted", "refused"]
+    reason: str | None = Field(description="Why there is no answer, or null.")
+    tiles: int = Field(description="Tiles that it read.")
+    classes: list[HeadClass]
+    risk: Risk | None
+    half_of_attention: int | None = Field(
+        description="Fewest tiles that together carry half of the attention; null for a tile classifier."
+    )
+    coverage: float = Field(description="Probability that intervals and sets promise.")
+    patients: int = Field(description="Training patients whose out-of-fold predictions calibrated this.")
+    method: str
+    metrics: dict[str, Any] = Field(description="What the nested cross-validation measured, from the bundle.")
+    warnings: list[str]
 
 
 class Result(_Section):
     """Everything that one run found."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    schema_version: Literal["1.1"] = SCHEMA_VERSION
     notice: Literal["For research use only. Not for use in diagnostic procedures."] = RESEARCH_USE_ONLY
     product: str
     bundle: BundleSection
@@ -197,9 +255,12 @@ class Result(_Section):
     tiles: TilesSection
     notes: NotesSection
     parameters: dict[str, Any]
-    calibration: CalibrationSection
+    calibration: CalibrationSection | None = Field(
+        description="Null where no patient calibrates: then nothing has an interval and nothing abstains."
+    )
     biomarkers: list[Biomarker]
     evidence: list[Evidence]
+    heads: list[HeadFinding] = Field(description="One entry a trained head of the bundle.")
     warnings: list[str] = Field(
         description="What a reader must know before trusting the numbers, most important first."
     )

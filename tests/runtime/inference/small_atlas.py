@@ -34,6 +34,7 @@ def small_atlas(
         mean=mean,
         std=std,
         z=z,
+        positive=np.where(np.isnan(z), np.nan, z > 0).astype(np.float32),
         patches=np.array([f"patch{i}" for i in range(count)]),
         patients=np.array(own),
         sections=np.array([f"{p}-S1" for p in own]),

@@ -147,6 +147,16 @@ def _tiles(overview: np.ndarray, random: np.random.Generator) -> pa.Table:
             (f"{marker}_without_notes", z * 0.8),
         ):
             table[name] = _nullable(values, there)
+    read = np.isin(status, ("predicted", "abstained"))
+    weight = np.exp(random.normal(size=len(rows))) * read
+    high = random.uniform(0, 1, len(rows))
+    for name, values in (
+        ("head_stage_attention", weight / weight.sum()),
+        ("head_os_attention", weight**2 / (weight**2).sum()),
+        ("head_grade_low", 1 - high),
+        ("head_grade_high", high),
+    ):
+        table[name] = _nullable(values, read)
     vectors = random.normal(size=(len(rows), DIMENSION)).astype(np.float32)
     table["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIMENSION)
     return pa.table(table)
@@ -363,9 +373,57 @@ def _result(tiles: pa.Table, counts: dict[str, int], chosen: list[int], picture:
         },
         "biomarkers": [_biomarker(tiles, marker) for marker in MARKERS],
         "evidence": [_evidence(tiles, tile, position) for position, tile in enumerate(chosen)],
+        "heads": heads(tiles),
         "warnings": ["This is the synthetic demonstration bundle: nothing in this report describes a patient."],
         "timing": {"open": 0.0312, "overview": 0.2215, "embed": 12.8731, "search": 0.0154, "total": 13.4021},
     }
+
+
+def heads(tiles: pa.Table) -> list[dict[str, object]]:
+    """A head of each kind and one that refuses."""
+    common: dict[str, object] = {
+        "features": "he",
+        "status": "predicted",
+        "reason": None,
+        "tiles": len(tiles) - tiles["head_stage_attention"].null_count,
+        "classes": [],
+        "risk": None,
+        "half_of_attention": 21,
+        "coverage": 0.9,
+        "patients": 96,
+        "method": "calibrated on out-of-fold predictions",
+        "metrics": {"folds": 5, "auroc": {"value": 0.8123, "low": 0.7011, "high": 0.8934}, "settings": {"width": 64}},
+        "warnings": ["Calibrated on the head's own training patients."],
+    }
+    stage = [("I", 0.12, False), ("II", 0.55, True), ("III", 0.33, True)]
+    survival = [(12.0, 0.91, 0.84, 0.96), (36.0, 0.62, 0.5, 0.73), (60.0, None, None, None)]
+    risk = {"score": 0.61, "percentile": 77.5, "low": 58.0, "high": 91.0, "group": "high", "hazard_ratio": 1.84}
+    points = [dict(zip(("months", "probability", "low", "high"), point, strict=True)) for point in survival]
+    kinds = [
+        {"name": "stage", "kind": "slide_classifier", "target": "stage", "classes": [_class(*one) for one in stage]},
+        {"name": "os", "kind": "survival", "target": "overall_survival", "risk": risk | {"survival": points}},
+        {
+            "name": "grade",
+            "kind": "tile_classifier",
+            "target": "grade",
+            "half_of_attention": None,
+            "classes": [_class("low", 0.7, None, 90), _class("high", 0.3, None, 31)],
+        },
+        {
+            "name": "response",
+            "kind": "slide_classifier",
+            "target": "response",
+            "features": "he+text",
+            "status": "refused",
+            "reason": "it reads clinical notes, and none were given",
+            "half_of_attention": None,
+        },
+    ]
+    return [common | kind for kind in kinds]
+
+
+def _class(name: str, probability: float, in_set: bool | None, tiles: int | None = None) -> dict[str, object]:
+    return {"name": name, "probability": probability, "in_set": in_set, "tiles": tiles}
 
 
 _WHY = (

@@ -65,7 +65,8 @@ def test_neighbours_share_an_edge_where_the_extent_is_a_half(run: sample.Sample)
 
 def test_measurements_are_the_table_and_nulls_are_left_out(run: sample.Sample, collection: dict) -> None:
     for row, feature in zip(run.tiles.to_pylist(), collection["features"], strict=True):
-        expected = {name: row[name] for name in (*sample.MARKERS, "similarity", "percentile") if row[name] is not None}
+        names = (*sample.MARKERS, "similarity", "percentile", *(name for name in row if name.startswith("head_")))
+        expected = {name: row[name] for name in names if row[name] is not None}
         assert feature["properties"]["measurements"] == pytest.approx(expected, abs=1e-4)
         assert ("classification" in feature["properties"]) == (row["status"] != "predicted")
 

@@ -1,0 +1,34 @@
+"""Options that several commands share, worded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+NOTICE = "For research use only. Not for use in diagnostic procedures."
+
+BundleOption = Annotated[
+    Path | None, typer.Option("--bundle", help="Bundle directory; the embedded one by default.", show_default=False)
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto or cpu; tensorrt and cuda are not in this release.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", help="Threads to use; all cores by default.", show_default=False)
+]
+MppOption = Annotated[
+    float | None, typer.Option("--mpp", help="Micrometres per pixel, if the slide doesn't say.", show_default=False)
+]
+ClinicalOption = Annotated[
+    Path | None, typer.Option("--clinical", help="notes.json with the clinical facts.", show_default=False)
+]
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="Name that outputs bear, not the file's own.", show_default=False)
+]
+ExcludePatientOption = Annotated[
+    list[str] | None,
+    typer.Option("--exclude-patient", help="Atlas patient who may not be evidence; repeatable.", show_default=False),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace a finished result.")]
