@@ -43,6 +43,9 @@ from .evaluate import tell
 REFERENCE = "ridge"
 """The linear reference beside every network."""
 
+KINDS = ("tile", "slide", "survival")
+"""What a head answers for: each tile, a slide, or a risk."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeadRequest:
@@ -173,6 +176,8 @@ def run_train_head(cohort: Path, request: HeadRequest, bundle: Path | None, out:
 
 
 def _train(cohort: EmbeddedCohort, request: HeadRequest, say: Say) -> TrainedHead:
+    if request.kind not in KINDS:
+        raise UsageError(f"There is no head of the kind {request.kind!r}. Choose {', '.join(KINDS)}.")
     features = _head_features(request.features)
     folds, seed, name = request.folds, request.seed, request.name
     if request.kind == "survival":
@@ -194,19 +199,17 @@ def _train(cohort: EmbeddedCohort, request: HeadRequest, say: Say) -> TrainedHea
         return train_tile_head(
             cohort, name=name, target=target, groups=groups, features=features, folds=folds, seed=seed
         )
-    if request.kind == "slide":
-        return train_slide_head(
-            cohort,
-            name=name,
-            target=target,
-            groups=groups,
-            features=features,
-            grid=preset(request.preset),
-            folds=folds,
-            seed=seed,
-            say=say,
-        )
-    raise UsageError(f"There is no head of the kind {request.kind!r}. Choose tile, slide or survival.")
+    return train_slide_head(
+        cohort,
+        name=name,
+        target=target,
+        groups=groups,
+        features=features,
+        grid=preset(request.preset),
+        folds=folds,
+        seed=seed,
+        say=say,
+    )
 
 
 def _head_features(features: str) -> Literal["he", "he+text"]:

@@ -108,6 +108,8 @@ def read_cohort(path: Path) -> EmbeddedCohort:
     Raises:
         UnreadableDatasetError: Not there, or not such a file.
     """
+    if not path.is_file():
+        raise UnreadableDatasetError(f"There is no file {path}. Make a cohort with `haiku-edge embed`.")
     try:
         table = pq.read_table(path).combine_chunks()
         about = json.loads((table.schema.metadata or {})[_KEY])
@@ -130,9 +132,9 @@ def read_cohort(path: Path) -> EmbeddedCohort:
             expected=matrices.get("expected"),
             notes_keys=None if about.get("notes_keys") is None else tuple(map(str, about["notes_keys"])),
         )
-    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError):
         raise UnreadableDatasetError(
-            f"{path.name} is no cohort of this program ({type(error).__name__}). Make one with `haiku-edge embed`."
+            f"{path.name} is no cohort of this program, or a damaged one. Make one with `haiku-edge embed`."
         ) from None
     _check(cohort, path.name)
     return cohort

@@ -17,6 +17,7 @@ Pairs = tuple[tuple[str, str], ...]
 """Facts as (key, value) in the order of the notes."""
 
 _FACTOR: Final = re.compile(r"[x×](\d+(?:\.\d+)?)", re.IGNORECASE)
+_MEANT_AS_FACTOR: Final = re.compile(r"[x×]\s*[-+.,\d].*", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 
 _GO_TOGETHER: Final = (
@@ -171,6 +172,8 @@ def patients_with(facts: Mapping[str, Mapping[str, str]], key: str, value: str |
 
 def _new_value(original: str, value: str) -> str:
     factor = _FACTOR.fullmatch(value)
+    if factor is None and _MEANT_AS_FACTOR.fullmatch(value):
+        raise UsageError("--set multiplies by x and a number that is not negative, with a point: x2.4.")
     if factor is None:
         return value
     number = _NUMBER.search(original)

@@ -113,3 +113,9 @@ def test_random_edits_change_as_many_fields_to_values_of_other_patients() -> Non
 
 def test_facts_are_edited_without_notes_too() -> None:
     assert apply_sets((("survival", "10 months"),), [("survival", "x2.4")]) == (("survival", "24 months"),)
+
+
+@pytest.mark.parametrize("value", ["x-2", "x2,4", "×+3", "x 2", "x2.4.1"])
+def test_what_was_meant_as_a_factor_is_not_taken_for_a_word(value: str) -> None:
+    with pytest.raises(UsageError, match=r"x2\.4"):
+        apply_sets((("survival", "10 months"),), [("survival", value)])
