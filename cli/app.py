@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 from haiku_edge.runtime.offline import refuse_sockets
 
 from .atlas_app import app as atlas_app
@@ -21,7 +22,6 @@ from .evaluate_app import app as evaluate_app
 from .export_app import app as export_app
 from .heads_app import add_to as add_heads_to
 from .options import (
-    NOTICE,
     BundleOption,
     ClinicalOption,
     DebugOption,
@@ -40,8 +40,8 @@ app = typer.Typer(
     name="haiku-edge",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help=f"Biomarker evidence for H&E whole slides, offline.\n\n{NOTICE}",
-    epilog=NOTICE,
+    help=f"Biomarker evidence for H&E whole slides, offline.\n\n{RESEARCH_USE_ONLY}",
+    epilog=RESEARCH_USE_ONLY,
 )
 
 

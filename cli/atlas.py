@@ -14,7 +14,7 @@ from haiku_edge.export.atlas.from_regions import RegionSettings, build_from_regi
 from haiku_edge.export.atlas.verify import atlas_info, verify_atlas
 from haiku_edge.export.dataset import open_dataset
 from haiku_edge.runtime.bundle import open_bundle
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 from .progress import TerminalProgress
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from haiku_edge.runtime.bundle import bundle_info, open_bundle
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 _MEBIBYTE = 1 << 20
 _KEY_WIDTH = 20

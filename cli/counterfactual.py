@@ -20,7 +20,7 @@ from haiku_edge.runtime.counterfactual import (
 from haiku_edge.runtime.counterfactual.edits import parse_sets
 from haiku_edge.runtime.counterfactual.outputs import result_json
 from haiku_edge.runtime.counterfactual.schema import EXPLORATORY, MarkerChange
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 from .progress import TerminalProgress
 

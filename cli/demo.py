@@ -14,7 +14,7 @@ from haiku_edge.runtime.atlas import open_atlas
 from haiku_edge.runtime.atomic import make_directory
 from haiku_edge.runtime.bundle import open_bundle
 from haiku_edge.runtime.inference import PredictOptions
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 from . import predict
 

@@ -20,7 +20,7 @@ from haiku_edge.runtime.engine import survey_devices
 from haiku_edge.runtime.errors import HaikuEdgeError
 from haiku_edge.runtime.inference import PredictOptions
 from haiku_edge.runtime.inference.self_test import Check, run_self_test
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 from haiku_edge.runtime.version import product
 
 _LIBRARIES = ("onnxruntime", "openslide-bin", "pydicom", "wsidicom", "hnswlib", "tokenizers", "numpy", "pyarrow")

@@ -11,7 +11,7 @@ from haiku_edge.export.dataset import open_dataset
 from haiku_edge.export.embedding import embed_dataset
 from haiku_edge.export.evaluation.embedded_cohort import write_cohort
 from haiku_edge.runtime.bundle import open_bundle
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 from .progress import TerminalProgress
 

@@ -24,7 +24,7 @@ from haiku_edge.export.evaluation.tables import json_value
 from haiku_edge.export.evaluation.tasks import biomarker_task, knn_task, retrieval_task, zero_shot_task
 from haiku_edge.runtime.atomic import atomic_write
 from haiku_edge.runtime.bundle import Bundle, open_bundle
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 
 def run(bundle: Path | None, *, as_json: bool, out: Path | None = None, cohort_out: Path | None = None) -> None:

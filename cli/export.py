@@ -16,7 +16,7 @@ from haiku_edge.export.graph import Storage
 from haiku_edge.export.haiku import Exported, export_haiku
 from haiku_edge.runtime.bundle import open_bundle
 from haiku_edge.runtime.errors import StoppedError, UsageError
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 from .progress import TerminalProgress
 

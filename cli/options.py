@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-NOTICE = "For research use only. Not for use in diagnostic procedures."
-
 BundleOption = Annotated[
     Path | None, typer.Option("--bundle", help="Bundle directory; the embedded one by default.", show_default=False)
 ]

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from haiku_edge.runtime.inference import Prediction, PredictOptions, predict
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 from haiku_edge.runtime.report.document import result_json
 from haiku_edge.runtime.report.heads import answer, metrics_in_words
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY, Biomarker, Result
+from haiku_edge.runtime.report.schema import Biomarker, Result
 
 from .progress import TerminalProgress
 

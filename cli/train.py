@@ -11,7 +11,7 @@ import typer
 from haiku_edge.export.training.haiku_stage import HaikuOptions, Trained, train_haiku
 from haiku_edge.export.training.loop import STATE_FILE, Progress
 from haiku_edge.export.training.mif_stage import MifOptions, TrainedEncoder, train_mif
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 
 def run_haiku(dataset: Path, out: Path, options: HaikuOptions, *, resume: bool) -> None:

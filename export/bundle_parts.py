@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import io
+import itertools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from haiku_edge.runtime.errors import UsageError
+from haiku_edge.runtime.engine import choose_engine
 from haiku_edge.runtime.notes import Tokenizer, metadata_prompt
 
 from .atlas import BuiltAtlas, Provenance, build_atlas
 from .cohort import PATCH, Part
 from .evaluation.embedded_cohort import EmbeddedCohort
 from .evaluation.held_out import POSITIVITY, panel_rows
-from .graph import check_parity
+from .graph import TITLES, check_graph, golden_arrays
+from .graph.golden import Inputs
 from .model import Towers
 from .synthetic import MARKERS, MPP
+from .texts import encode_texts
 from .tower_graphs import TowerGraphs
-from .training.fit import encode_batch
 
 GOLDEN_TILES = 8
 GOLDEN_PATCHES = 2
@@ -82,48 +81,12 @@ def assemble_atlas(part: Part, embedded: EmbeddedCohort) -> BuiltAtlas:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class GoldenCases:
-    """Inputs of each tower, and what the torch tower makes of them in fp32.
+def golden_cases(tokenizer: Tokenizer, part: Part) -> Inputs:
+    """Take the first patch of the first patients of a part: inputs of each tower.
 
-    Attributes:
-        he_tiles: (n, 256, 256, 3) uint8.
-        he_vectors: (n, d) float32.
-        input_ids: (p, l) int64.
-        attention_mask: (p, l) int64.
-        text_vectors: (p, d) float32.
-        mif_patches: (q, c, 256, 256) uint8.
-        mif_markers: (q, c) int64; 0 for the padded channels of the smaller panel.
-        mif_vectors: (q, d) float32.
+    The second mIF patch has a channel less than its panel, so that padding is in it.
     """
-
-    he_tiles: NDArray[np.uint8]
-    he_vectors: NDArray[np.float32]
-    input_ids: NDArray[np.int64]
-    attention_mask: NDArray[np.int64]
-    text_vectors: NDArray[np.float32]
-    mif_patches: NDArray[np.uint8]
-    mif_markers: NDArray[np.int64]
-    mif_vectors: NDArray[np.float32]
-
-    def to_npz(self) -> bytes:
-        """Serialise, compressed."""
-        sink = io.BytesIO()
-        np.savez_compressed(sink, **asdict(self))
-        return sink.getvalue()
-
-
-@torch.inference_mode()
-def golden_cases(towers: Towers, tokenizer: Tokenizer, part: Part) -> GoldenCases:
-    """Take the first patch of the first patients of a part; `towers` must come from `Towers.for_inference`."""
-    cases = []
-    for case in part.sections():
-        cases.append(case)
-        if len(cases) == GOLDEN_TILES:
-            break
-    he = np.stack([section.he[0] for _, section in cases])
-    prompts = [metadata_prompt(tuple(patient.facts.items())) for patient, _ in cases]
-    ids, mask = encode_batch(tokenizer, prompts)
+    cases = list(itertools.islice(part.sections(), GOLDEN_TILES))
     pairs = cases[:GOLDEN_PATCHES]
     rows = [panel_rows(patient.panel)[: -1 if i else None] for i, (patient, _) in enumerate(pairs)]
     width = max(map(len, rows))
@@ -132,42 +95,24 @@ def golden_cases(towers: Towers, tokenizer: Tokenizer, part: Part) -> GoldenCase
     for i, (own, (_, section)) in enumerate(zip(rows, pairs, strict=True)):
         mif[i, : len(own)] = section.mif[0][own - 1]
         markers[i, : len(own)] = own
-    return GoldenCases(
-        he,
-        towers.he(torch.from_numpy(he)).numpy(),
-        ids.numpy(),
-        mask.numpy(),
-        _text_tower(towers)(ids, mask).numpy(),
-        mif,
-        markers,
-        towers.mif(torch.from_numpy(mif), torch.from_numpy(markers)).numpy(),
-    )
+    return {
+        "he": {"tiles": np.stack([section.he[0] for _, section in cases])},
+        "mif": {"patches": mif, "markers": markers},
+        "text": dict(encode_texts(tokenizer, [metadata_prompt(tuple(patient.facts.items())) for patient, _ in cases])),
+    }
 
 
-def check_towers(towers: Towers, graphs: TowerGraphs, golden: GoldenCases) -> dict[str, float]:
-    """Compare each graph with torch on the golden inputs.
+def check_towers(towers: Towers, graphs: TowerGraphs, golden: Inputs) -> tuple[bytes, dict[str, float]]:
+    """Compare each graph with torch on the golden inputs; `towers` must come from `Towers.for_inference`.
 
     Returns:
-        Largest absolute difference by tower.
+        The golden cases as a file, and the largest absolute difference by tower.
 
     Raises:
         GraphMismatchError: A graph differs.
     """
-    return {
-        "he": check_parity("H&E", towers.he, graphs.he, {"tiles": golden.he_tiles}),
-        "mif": check_parity(
-            "mIF", towers.mif, graphs.mif, {"patches": golden.mif_patches, "markers": golden.mif_markers}
-        ),
-        "text": check_parity(
-            "text",
-            _text_tower(towers),
-            graphs.text,
-            {"input_ids": golden.input_ids, "attention_mask": golden.attention_mask},
-        ),
-    }
-
-
-def _text_tower(towers: Towers) -> torch.nn.Module:
-    if towers.text is None:
-        raise UsageError("These towers have no text tower, and the golden cases of the embedded bundle need one.")
-    return towers.text
+    vectors, differences = {}, {}
+    for name, tower in towers.modules().items():
+        title, graph = TITLES[name], getattr(graphs, name)
+        vectors[name], differences[name] = check_graph(title, tower, choose_engine(graph, device="cpu"), golden[name])
+    return golden_arrays(golden, vectors), differences

@@ -185,8 +185,7 @@ def _assemble(
 ) -> tuple[dict[str, bytes], Description]:
     """Every file of the bundle but the model card, and the manifest without the evaluation."""
     tokenizer = _tokenizer(tokenizer_json, towers.config)
-    golden = golden_cases(towers.for_inference(), tokenizer, parts["test"])
-    parity = check_towers(towers.for_inference(), graphs, golden)
+    golden, parity = check_towers(towers.for_inference(), graphs, golden_cases(tokenizer, parts["test"]))
     atlas = assemble_atlas(parts["atlas"], embedded["atlas"])
     calibration = embedded["calibration"]
     contents = {
@@ -195,7 +194,7 @@ def _assemble(
         "towers/text.onnx": graphs.text,
         TOKENIZER_FILE: tokenizer_json,
         CALIBRATION_FILE: calibration_table(calibration),
-        GOLDEN_FILE: golden.to_npz(),
+        GOLDEN_FILE: golden,
         CARD_FILE: b"",
         **atlas.contents,
         **{path: content for head in heads for path, content in head.contents.items()},

@@ -37,7 +37,7 @@ from .bundle import Content, check_replaceable, write_bundle
 from .checkpoint import Checkpoint, is_training, read_checkpoint, read_trained
 from .dataset import PatchDataset, open_dataset
 from .embedding import embed_dataset
-from .graph import GraphFiles, Storage, check_files, golden_arrays, golden_inputs, trace_tower, write_graph
+from .graph import TITLES, GraphFiles, Storage, check_files, golden_arrays, golden_inputs, trace_tower, write_graph
 from .graph.golden import Inputs
 from .graph.store import INLINE_BELOW
 from .model import HeTower, MifTower, TextTower, TowersConfig, prepare_tower
@@ -45,7 +45,6 @@ from .vocabulary import canonical_panel, read_marker_vectors
 
 GOLDEN_FILE = "golden/cases.npz"
 TOKENIZER_FILE = "tokenizer/tokenizer.json"
-TITLES = {"he": "H&E", "mif": "mIF", "text": "text"}
 _MEGABYTE = 1 << 20
 _SPARE_BYTES = 64 * _MEGABYTE
 _CHUNK = 4 * _MEGABYTE

@@ -13,7 +13,7 @@ from PIL import Image
 from haiku_edge.runtime.atlas import Atlas, open_atlas
 from haiku_edge.runtime.bundle import MANIFEST_NAME, Bundle, open_bundle
 from haiku_edge.runtime.inference import Progress, Silent, read_cases
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 from ..dataset import FolderDataset, PatchDataset, open_dataset
 from .index import LEAST_RECALL, measure_recall

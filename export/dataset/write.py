@@ -21,7 +21,7 @@ from zarr.codecs import ZstdCodec
 
 from haiku_edge.runtime.atomic import output_error, sync_directory
 from haiku_edge.runtime.errors import CohortError, OutputExistsError, PanelError, UnreadableDatasetError
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 from haiku_edge.runtime.version import product
 
 from ..atlas.positivity import OTSU_RULE, otsu_positivity

@@ -8,7 +8,7 @@ unless the edit is of one (the published edit is of survival): a new case's note
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -186,11 +186,7 @@ def cohort_counterfactual(
     outcomes = any(is_outcome(field) for field, _ in sets)
     facts = {name: _notes(own, outcomes=outcomes) for name, own in cohort.facts.items()}
     edits, left_out = _edit_all(cohort, facts, sets, where or {}, least_patches)
-    if len(edits) < LEAST_UNITS:
-        raise CohortError(
-            f"{len(edits)} patients can be compared; at least {LEAST_UNITS} are needed for a test over patients. "
-            f"Left out: {', '.join(f'{count} ({why})' for why, count in left_out.items()) or 'nobody'}."
-        )
+    _check_enough(edits, left_out)
     names = tuple(edits)
     drawn = draw_sets(edits, [dict(own) for own in facts.values()], len(sets), random_edits)
     texts = _embed_all(
@@ -213,6 +209,14 @@ def cohort_counterfactual(
         outcomes=outcomes,
         markers=effects(gallery.markers, theta[:2], null=null, resamples=resamples),
     )
+
+
+def _check_enough(edits: Sized, left_out: Mapping[str, int]) -> None:
+    if len(edits) < LEAST_UNITS:
+        raise CohortError(
+            f"{len(edits)} patients can be compared; at least {LEAST_UNITS} are needed for a test over patients. "
+            f"Left out: {', '.join(f'{count} ({why})' for why, count in left_out.items()) or 'nobody'}."
+        )
 
 
 def _embed_all(notes: Sequence[Sequence[Pairs | None]], embed: EmbedPrompts) -> list[list[NDArray[np.float32] | None]]:

@@ -31,6 +31,7 @@ from ..synthetic.patient import DIAGNOSES, TISSUE_NAMES
 from ..synthetic.region import block_means, expected_image
 from ..synthetic.tissue import plant_tissue
 from .biomarkers import pearson
+from .correlation import weighted_ranks
 from .embedded_cohort import EmbeddedCohort
 from .held_out import Engines, embed_prompt
 
@@ -356,12 +357,8 @@ def spearman(first: Floats, second: Floats) -> float:
     known = np.isfinite(first) & np.isfinite(second)
     if known.sum() < 3:
         return float("nan")
-    return pearson(_ranks(first[known]), _ranks(second[known]))
-
-
-def _ranks(values: Floats) -> Floats:
-    _, place, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(sizes) - (sizes - 1) / 2)[place], np.float64)
+    once = np.ones((1, int(known.sum())))
+    return pearson(*(weighted_ranks(values[known], once)[0] for values in (first, second)))
 
 
 def _mean(values: NDArray[np.floating]) -> Floats:

@@ -11,10 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from haiku_edge.runtime.engine import choose_engine
+from haiku_edge.runtime.engine import Engine, choose_engine
 from haiku_edge.runtime.errors import BundleContentError
 
 from .store import GraphFiles
+
+TITLES = {"he": "H&E", "mif": "mIF", "text": "text"}
+"""How messages call the towers."""
 
 TOLERANCE = 1e-5
 """Largest difference of any entry of a unit vector in fp32: sums in another order give about 1e-7 to 1e-6."""
@@ -36,36 +39,6 @@ def session(graph: bytes, threads: int = 2) -> ort.InferenceSession:
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def compare_with_torch(tower: nn.Module, graph: bytes, inputs: Mapping[str, NDArray[Any]]) -> float:
-    """Run both on the same inputs.
-
-    Args:
-        tower: Torch tower in evaluation.
-        graph: Its ONNX graph.
-        inputs: Arrays by input name.
-
-    Returns:
-        Largest absolute difference of the vectors.
-    """
-    with torch.inference_mode():
-        reference = tower(**{name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()})
-    found = session(graph).run(["vector"], dict(inputs))[0]
-    return float(np.abs(reference.numpy() - found).max())
-
-
-def check_parity(
-    name: str, tower: nn.Module, graph: bytes, inputs: Mapping[str, NDArray[Any]], tolerance: float = TOLERANCE
-) -> float:
-    """As `compare_with_torch`, refusing a graph that differs.
-
-    Raises:
-        GraphMismatchError: The difference exceeds `tolerance` or is not a number.
-    """
-    difference = compare_with_torch(tower, graph, inputs)
-    _refuse(name, difference, tolerance)
-    return difference
-
-
 def check_files(
     name: str, tower: nn.Module, files: GraphFiles, inputs: Mapping[str, NDArray[Any]]
 ) -> tuple[NDArray[np.float32], float]:
@@ -83,13 +56,24 @@ def check_files(
     Raises:
         GraphMismatchError: They differ by more than the storage explains.
     """
-    with torch.inference_mode():
-        reference = tower(**{key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in inputs.items()})
-    vectors: NDArray[np.float32] = reference.numpy()
     engine = choose_engine(files.graph.read_bytes(), weights=files.read_weights(), device="cpu")
+    return check_graph(name, tower, engine, inputs, TOLERANCE if files.storage == "fp32" else HALF_TOLERANCE)
+
+
+def check_graph(
+    name: str, tower: nn.Module, engine: Engine, inputs: Mapping[str, NDArray[Any]], tolerance: float = TOLERANCE
+) -> tuple[NDArray[np.float32], float]:
+    """As `check_files`, with the engine that the run time makes of the graph."""
+    vectors = _torch_vectors(tower, inputs)
     difference = float(np.abs(engine(**inputs) - vectors).max())
-    _refuse(name, difference, TOLERANCE if files.storage == "fp32" else HALF_TOLERANCE)
+    _refuse(name, difference, tolerance)
     return vectors, difference
+
+
+def _torch_vectors(tower: nn.Module, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        vectors = tower(**{name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()})
+    return np.asarray(vectors.numpy())
 
 
 def _refuse(name: str, difference: float, tolerance: float) -> None:

@@ -29,40 +29,25 @@ def export_towers(towers: Towers) -> TowerGraphs:
     """Export all three as single files; `towers` must come from `Towers.for_inference`."""
     if towers.text is None:
         raise ValueError("A model of two modalities has no text graph: export its towers one by one.")
-    return TowerGraphs(export_he(towers.he), export_mif(towers.mif), export_text(towers.text))
-
-
-def export_he(tower: HeTower) -> bytes:
-    """Export with input `tiles` uint8 (n, s, s, 3)."""
-    return serialise(trace_he(tower))
-
-
-def export_mif(tower: MifTower) -> bytes:
-    """Export with inputs `patches` uint8 (n, c, s, s) and `markers` int64 (n, c)."""
-    return serialise(trace_mif(tower))
-
-
-def export_text(tower: TextTower) -> bytes:
-    """Export with inputs `input_ids` and `attention_mask` int64 (n, l)."""
-    return serialise(trace_text(tower))
+    return TowerGraphs(*(serialise(trace_tower(tower)) for tower in (towers.he, towers.mif, towers.text)))
 
 
 def trace_tower(tower: HeTower | MifTower | TextTower) -> ir.Model:
     """Trace any tower; its weights stay where they are, in memory or mapped from a file."""
     if isinstance(tower, HeTower):
-        return trace_he(tower)
-    return trace_mif(tower) if isinstance(tower, MifTower) else trace_text(tower)
+        return _trace_he(tower)
+    return _trace_mif(tower) if isinstance(tower, MifTower) else _trace_text(tower)
 
 
-def trace_he(tower: HeTower) -> ir.Model:
-    """As `export_he`, not yet serialised."""
+def _trace_he(tower: HeTower) -> ir.Model:
+    """With input `tiles` uint8 (n, s, s, 3)."""
     side = tower.config.tile
     tiles = torch.randint(0, 256, (3, side, side, 3), dtype=torch.uint8)
     return _trace(tower, {"tiles": tiles}, {"tiles": {0: torch.export.Dim("batch")}})
 
 
-def trace_mif(tower: MifTower) -> ir.Model:
-    """As `export_mif`, not yet serialised."""
+def _trace_mif(tower: MifTower) -> ir.Model:
+    """With inputs `patches` uint8 (n, c, s, s) and `markers` int64 (n, c)."""
     side = tower.config.patch
     patches = torch.randint(0, 256, (3, 5, side, side), dtype=torch.uint8)
     markers = torch.arange(5).expand(3, 5).contiguous() % (tower.config.markers + 1)
@@ -71,8 +56,8 @@ def trace_mif(tower: MifTower) -> ir.Model:
     return _trace(tower, {"patches": patches, "markers": markers}, shapes)
 
 
-def trace_text(tower: TextTower) -> ir.Model:
-    """As `export_text`, not yet serialised."""
+def _trace_text(tower: TextTower) -> ir.Model:
+    """With inputs `input_ids` and `attention_mask` int64 (n, l)."""
     ids = torch.randint(0, tower.config.vocabulary, (3, 11))
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=tower.config.length)
     shapes = {"input_ids": {0: batch, 1: length}, "attention_mask": {0: batch, 1: length}}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from haiku_edge.runtime.notes import Tokenizer, metadata_prompt
 
 from ..synthetic import render_region, simulate_cohort
+from ..texts import encode_texts
 
 CASES = 2
 """Enough to see a wrong operator; a tile takes a full-size tower two seconds."""
@@ -21,6 +22,7 @@ SIDE = 256
 _SEED = 907
 
 Inputs = dict[str, dict[str, NDArray[Any]]]
+"""Tower → input name → array."""
 
 
 def golden_inputs(markers: int, tokenizer: Tokenizer | None) -> Inputs:
@@ -46,7 +48,7 @@ def golden_inputs(markers: int, tokenizer: Tokenizer | None) -> Inputs:
     }
     if tokenizer is not None:
         texts = [metadata_prompt(tuple(patient.facts.items())[: 3 + 9 * i]) for i, patient in enumerate(patients)]
-        inputs["text"] = _encode(tokenizer, texts)
+        inputs["text"] = encode_texts(tokenizer, texts)
     return inputs
 
 
@@ -58,12 +60,3 @@ def golden_arrays(inputs: Inputs, vectors: Mapping[str, NDArray[np.float32]]) ->
     sink = io.BytesIO()
     np.savez_compressed(sink, **arrays)
     return sink.getvalue()
-
-
-def _encode(tokenizer: Tokenizer, texts: list[str]) -> dict[str, NDArray[Any]]:
-    tokens = [tokenizer.encode(text).input_ids[0] for text in texts]
-    ids = np.zeros((len(tokens), max(map(len, tokens))), np.int64)
-    mask = np.zeros_like(ids)
-    for row, own in enumerate(tokens):
-        ids[row, : len(own)], mask[row, : len(own)] = own, 1
-    return {"input_ids": ids, "attention_mask": mask}

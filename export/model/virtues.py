@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -85,23 +87,18 @@ class VirtuesEncoder(nn.Module):
 
     def forward(self, prepared: Tensor, markers: Tensor) -> Tensor:
         """Encode (n, c, s, s) standardised channels with their (n, c) marker numbers as (n, width)."""
-        tokens, bias = self.tokens(prepared, markers), _channel_bias(markers)
-        *rest, last = zip(self.config.blocks, self.blocks, strict=True)
-        for letter, block in rest:
-            tokens = _within(block, tokens) if letter == "h" else _across(block, tokens, bias)
+        *before, last = range(len(self.blocks))
+        tokens = self.run_blocks(self.tokens(prepared, markers), markers, before)
         # Only the summary channel is read: the last block need not compute the others.
-        letter, block = last
-        summary = block(tokens[:, 0]) if letter == "h" else _across(block, tokens, bias, first_only=True)[:, 0]
-        return torch.mean(summary, dim=1)
+        if self.config.blocks[last] == "h":
+            return torch.mean(self.blocks[last](tokens[:, 0]), dim=1)
+        return torch.mean(_across(self.blocks[last], tokens, _channel_bias(markers), first_only=True)[:, 0], dim=1)
 
-    def all_tokens(self, prepared: Tensor, markers: Tensor) -> Tensor:
-        """Encode as `forward` and return every token: (n, 1 + c, positions, width), the summary channel first."""
-        return self.run_blocks(self.tokens(prepared, markers), markers)
-
-    def run_blocks(self, tokens: Tensor, markers: Tensor) -> Tensor:
-        """All blocks on (n, 1 + c, positions, width) tokens."""
+    def run_blocks(self, tokens: Tensor, markers: Tensor, numbers: Sequence[int] | None = None) -> Tensor:
+        """Put (n, 1 + c, positions, width) tokens through the blocks of these numbers; through all without."""
         bias = _channel_bias(markers)
-        for letter, block in zip(self.config.blocks, self.blocks, strict=True):
+        for number in range(len(self.blocks)) if numbers is None else numbers:
+            block, letter = self.blocks[number], self.config.blocks[number]
             tokens = _within(block, tokens) if letter == "h" else _across(block, tokens, bias)
         return tokens
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from haiku_edge.runtime.notes import Tokenizer
 
 from ..captions import training_caption
+from ..texts import encode_texts
 from .augment import ORIENTATIONS, choose_channels, jitter_stain, orient
 from .batch import Batch
 from .dataset import TrainingSet
@@ -92,11 +93,5 @@ class CohortSource:
 
 def encode_batch(tokenizer: Tokenizer, texts: list[str]) -> tuple[Tensor, Tensor]:
     """Tokenise and pad texts to the longest: ids and mask, (n, l) int64 each."""
-    rows = [tokenizer.encode(text).input_ids[0] for text in texts]
-    length = max(len(row) for row in rows)
-    ids = np.zeros((len(rows), length), np.int64)
-    mask = np.zeros_like(ids)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = row
-        mask[i, : len(row)] = 1
-    return torch.from_numpy(ids), torch.from_numpy(mask)
+    encoded = encode_texts(tokenizer, texts)
+    return torch.from_numpy(encoded["input_ids"]), torch.from_numpy(encoded["attention_mask"])

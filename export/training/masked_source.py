@@ -15,6 +15,7 @@ from haiku_edge.runtime.errors import UnreadableDatasetError
 from ..dataset import PatchDataset
 from ..model import MifConfig, Standardise
 from .augment import ORIENTATIONS, orient
+from .epochs import Epochs, stream
 from .masked import Masking, draw_mask
 from .panel import filled_channels, marker_rows, pad_channels
 
@@ -61,32 +62,21 @@ class MaskedSource:
         draw: MaskedDraw,
     ) -> None:
         """Take the rows to train on and to be judged on; nothing is read yet."""
-        self.dataset, self.train, self.judged, self.draw = dataset, train, held_out, draw
+        self.dataset, self.judged, self.draw = dataset, held_out, draw
+        self.epochs = Epochs(train, draw.batch, draw.seed)
         self._standardise = Standardise(config.patch, config.pool)
         self._positions = (config.patch // config.pool // config.token) ** 2
 
-    @property
-    def size(self) -> int:
-        """Patches of one update."""
-        return min(self.draw.batch, len(self.train))
-
-    @property
-    def per_epoch(self) -> int:
-        """Whole batches of one pass over the data."""
-        return len(self.train) // self.size
-
     def batch(self, step: int) -> Iterator[Chunk]:
         """The parts of one update's batch."""
-        epoch, place = divmod(step, self.per_epoch)
-        order = np.random.default_rng(np.random.SeedSequence((self.draw.seed, 1, epoch))).permutation(self.train)
-        yield from self._chunks(order[place * self.size : (place + 1) * self.size], (2, step), turned=True)
+        yield from self._chunks(self.epochs.rows(step), (2, step), turned=True)
 
     def held_out(self) -> Iterator[Chunk]:
         """The held-out patches, always masked in the same way."""
         yield from self._chunks(self.judged, (4, 0), turned=False)
 
     def _chunks(self, rows: NDArray[np.int64], purpose: tuple[int, int], *, turned: bool) -> Iterator[Chunk]:
-        rng = np.random.default_rng(np.random.SeedSequence((self.draw.seed, *purpose)))
+        rng = stream(self.draw.seed, *purpose)
         for start in range(0, len(rows), self.draw.at_once):
             yield self._chunk(rows[start : start + self.draw.at_once], rng, turned)
 

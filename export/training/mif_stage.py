@@ -111,7 +111,7 @@ def train_mif(
     open_run(out, _about(dataset, options, known), fingerprint, resume=resume)
     say(f"training on {len(train):,} patches; {len(held_out):,} patches of other patients judge it")
     torch.manual_seed(options.seed)
-    run = _Run(MaskedAutoencoder(config).to(device), source, options.epochs * source.per_epoch, device)
+    run = _Run(MaskedAutoencoder(config).to(device), source, options.epochs * source.epochs.per_epoch, device)
     if resume and (out / STATE_FILE).exists():
         run.restore(read_state(out / STATE_FILE, fingerprint))
     with deterministic(options.threads), open_log(out / LOG_FOLDER, run.step) as log:
@@ -143,7 +143,7 @@ class _Run:
         self.optimiser.zero_grad(set_to_none=True)
         total = 0.0
         for chunk in self.source.batch(self.step):
-            share = len(chunk.mif) / self.source.size
+            share = len(chunk.mif) / self.source.epochs.size
             loss = self.error(chunk) * share
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
@@ -186,7 +186,7 @@ def _train(run: _Run, markers: tuple[str, ...], out: Path, fingerprint: str, rep
     while run.step < run.steps:
         losses.append(run.update())
         log.write(run.step, {"loss/train": losses[-1], "rate": run.optimiser.param_groups[0]["lr"]})
-        if run.step % run.source.per_epoch == 0:
+        if run.step % run.source.epochs.per_epoch == 0:
             found = run.judge()
             log.write(run.step, {"loss/held_out": found})
             if run.best is None or found < run.best:

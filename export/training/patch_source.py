@@ -19,6 +19,7 @@ from ..vocabulary.outcomes import without_outcomes
 from .augment import ORIENTATIONS, orient
 from .batch import Batch
 from .cohort_source import encode_batch
+from .epochs import Epochs, stream
 from .panel import marker_rows, pad_channels
 
 
@@ -69,35 +70,24 @@ class PatchSource:
         draw: Draw,
     ) -> None:
         """Take the rows to train on and to be judged on; nothing is read yet."""
-        self.dataset, self.train, self.judged, self.reading, self.draw = dataset, train, held_out, reading, draw
+        self.dataset, self.judged, self.reading, self.draw = dataset, held_out, reading, draw
+        self.epochs = Epochs(train, draw.size, draw.seed)
         self._regions = {name: number for number, name in enumerate(np.unique(dataset.regions).tolist())}
         self._resize = Resize(reading.config.he.tile, reading.config.he.side)
         self._standardise = Standardise(reading.config.mif.patch, reading.config.mif.pool)
 
-    @property
-    def size(self) -> int:
-        """Samples in a batch."""
-        return min(self.draw.size, len(self.train))
-
-    @property
-    def per_epoch(self) -> int:
-        """Whole batches of one pass over the data; what is left over comes in other passes."""
-        return len(self.train) // self.size
-
     def batch(self, step: int) -> Batch:
         """The training batch of one step."""
-        epoch, place = divmod(step, self.per_epoch)
-        order = self._rng(1, epoch).permutation(self.train)
-        return self._read(order[place * self.size : (place + 1) * self.size], self._rng(2, step), self.draw.turned)
+        return self._read(self.epochs.rows(step), self._rng(2, step), self.draw.turned)
 
     def held_out(self) -> Iterator[Batch]:
         """Batches of the validation patients, in one mixed order, so that a batch does not hold one region alone."""
         order = self._rng(4, 0).permutation(self.judged)
-        for number, start in enumerate(range(0, len(order), self.size)):
-            yield self._read(order[start : start + self.size], self._rng(5, number), turned=False)
+        for number, start in enumerate(range(0, len(order), self.epochs.size)):
+            yield self._read(order[start : start + self.epochs.size], self._rng(5, number), turned=False)
 
     def _rng(self, *purpose: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence((self.draw.seed, *purpose)))
+        return stream(self.draw.seed, *purpose)
 
     @torch.no_grad()
     def _read(self, rows: NDArray[np.int64], rng: np.random.Generator, turned: bool) -> Batch:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from haiku_edge.runtime.atomic import atomic_write
 from haiku_edge.runtime.errors import CheckpointLayoutError, CohortError
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 from ..dataset import FolderDataset, PatchDataset
 from .run_folder import RUN_FILE, read_run

@@ -11,7 +11,7 @@ from typing import Any
 
 from haiku_edge.runtime.atomic import atomic_write, make_directory
 from haiku_edge.runtime.errors import CheckpointIncompleteError, HaikuEdgeError, OutputExistsError, UsageError
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 RUN_FILE = "run.json"
 

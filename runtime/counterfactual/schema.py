@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..report.schema import RESEARCH_USE_ONLY, BundleSection, DeviceSection, NotesSection, SlideSection
+from ..notice import RESEARCH_USE_ONLY
+from ..report.schema import BundleSection, DeviceSection, NotesSection, SlideSection
 
 SCHEMA_VERSION: Final = "1.0"
 EXPLORATORY: Final = (

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..atlas import Atlas, open_atlas
 from ..bundle import Bundle, open_bundle
 from ..engine import Engine, open_tower
-from ..report.schema import RESEARCH_USE_ONLY
+from ..notice import RESEARCH_USE_ONLY
 from ..version import product
 from .batching import Batching, batching
 from .calibration import Calibration, CalibrationCases, calibrate, read_cases, uncalibrated, without_patients

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from .images import ReportImages
 from .outputs import write_outputs
-from .schema import RESEARCH_USE_ONLY, SCHEMA_VERSION, Result
+from .schema import SCHEMA_VERSION, Result
 
 __all__ = [
-    "RESEARCH_USE_ONLY",
     "SCHEMA_VERSION",
     "ReportImages",
     "Result",

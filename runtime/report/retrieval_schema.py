@@ -7,7 +7,8 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .schema import RESEARCH_USE_ONLY, BundleSection, NeighbourMarker
+from ..notice import RESEARCH_USE_ONLY
+from .schema import BundleSection, NeighbourMarker
 
 RETRIEVAL_VERSION: Final = "1.0"
 

@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-RESEARCH_USE_ONLY: Final = "For research use only. Not for use in diagnostic procedures."
+from ..notice import RESEARCH_USE_ONLY
+
 SCHEMA_VERSION: Final = "1.1"
 
 TileStatus = Literal["predicted", "abstained", "blur", "unreadable"]

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from haiku_edge.cli.evaluate_app import app
 from haiku_edge.export.evaluation.embedded_cohort import EmbeddedCohort, read_cohort, write_cohort
 from haiku_edge.runtime.bundle import open_bundle
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 from tests.export.evaluation.small_cohort import small_cohort, unit
 
 

@@ -14,7 +14,7 @@ from haiku_edge.cli.heads_app import add_to
 from haiku_edge.export.evaluation.embedded_cohort import write_cohort
 from haiku_edge.runtime.bundle import open_bundle
 from haiku_edge.runtime.errors import CohortError, HaikuEdgeError, UsageError
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 from tests.export.heads.small_cohort import alike_bags, cohort_of, names, survival_facts
 
 PATIENTS = 16

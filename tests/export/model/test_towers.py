@@ -171,7 +171,7 @@ def test_folding_refuses_towers_in_training() -> None:
 def test_last_block_may_compute_the_summary_channel_alone() -> None:
     tower = build_towers(CONFIG, seed=8).mif.eval()
     prepared, markers = tower.standardise(_patches(np.random.default_rng(7), 2, 4)), torch.tensor([[1, 2, 3, 0]] * 2)
-    every = tower.encoder.all_tokens(prepared, markers)[:, 0].mean(dim=1)
+    every = tower.encoder.run_blocks(tower.encoder.tokens(prepared, markers), markers)[:, 0].mean(dim=1)
     torch.testing.assert_close(tower.encode(prepared, markers), every, atol=1e-6, rtol=0)
 
 

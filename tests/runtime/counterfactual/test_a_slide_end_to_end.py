@@ -14,7 +14,7 @@ from haiku_edge.runtime.counterfactual import Counterfactual, CounterfactualOpti
 from haiku_edge.runtime.counterfactual.outputs import schema_text
 from haiku_edge.runtime.errors import OutputExistsError, UsageError
 from haiku_edge.runtime.inference import PredictOptions, predict
-from haiku_edge.runtime.report.schema import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "schema" / "counterfactual.schema.json"
 
