@@ -17,6 +17,7 @@ from .atlas_app import app as atlas_app
 from .atlas_app import embed
 from .bundle_app import app as bundle_app
 from .counterfactual_app import counterfactual, evaluate_counterfactual
+from .engines_app import app as engines_app
 from .errors import reported
 from .evaluate_app import app as evaluate_app
 from .export_app import app as export_app
@@ -31,7 +32,9 @@ from .options import (
     JsonOption,
     MppOption,
     NameOption,
+    StrictOption,
     ThreadsOption,
+    TowerOption,
 )
 from .retrieve_app import retrieve
 from .train_app import app as train_app
@@ -85,14 +88,16 @@ def predict(
     force: ForceOption = False,
     json: JsonOption = False,
     threads: ThreadsOption = None,
+    strict: StrictOption = False,
+    tower: TowerOption = "auto",
     debug: DebugOption = False,
 ) -> None:
     """Predict a slide's biomarkers, with the measured mIF patches behind them."""
-    from haiku_edge.runtime.isolation import in_child, run_in_child
+    from haiku_edge.runtime.isolation import in_child, reading_slide, run_in_child
 
     with reported(debug):
         if not in_child():
-            raise typer.Exit(run_in_child("haiku_edge.cli", sys.argv[1:], slide.name))
+            raise typer.Exit(run_in_child("haiku_edge.cli", sys.argv[1:], reading_slide(slide.name)))
         from haiku_edge.runtime.inference import PredictOptions
 
         from .predict import run
@@ -108,6 +113,8 @@ def predict(
             exclude_patients=tuple(exclude_patient or ()),
             force=force,
             threads=threads,
+            strict=strict,
+            tower=tower,
         )
         run(slide, clinical, options, as_json=json)
 
@@ -151,6 +158,7 @@ for name, commands in (
     ("train", train_app),
     ("evaluate", evaluate_app),
     ("bundle", bundle_app),
+    ("engines", engines_app),
 ):
     app.add_typer(commands, name=name)
 

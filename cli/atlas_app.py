@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .errors import reported
-from .options import BundleOption, DebugOption, DeviceOption, JsonOption, ThreadsOption
+from .options import BundleOption, DebugOption, DeviceOption, ForceOption, JsonOption, ThreadsOption
 
 app = typer.Typer(no_args_is_help=True, help="Make, extend, check or describe the evidence: measured mIF patches.")
 
@@ -33,7 +33,7 @@ AnyMppOption = Annotated[
 @app.command()
 def build(
     regions: Annotated[Path, typer.Argument(readable=False, help="Folder with regions.csv and registered images.")],
-    out: Annotated[Path, typer.Option("--out", help="The atlas folder to write; must not exist.")],
+    out: Annotated[Path, typer.Option("--out", help="The atlas folder to write.")],
     mpp: Annotated[float, typer.Option("--mpp", min=0.01, help="µm per pixel of the patches.")] = 0.3775,
     mpp_he: Annotated[
         float | None, typer.Option("--mpp-he", min=0.01, help="µm per pixel of H&E images that don't state it.")
@@ -45,6 +45,7 @@ def build(
         float, typer.Option("--least-tissue", min=0, max=1, help="Least share of tissue of a patch.")
     ] = 0.9,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Draws where each region's grid begins.")] = 0,
+    force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Cut registered H&E/mIF regions into patches with measurements and captions."""
@@ -53,7 +54,7 @@ def build(
 
         from .atlas import run_build
 
-        run_build(regions, out, RegionSettings(mpp, mpp_mif, mpp_he, least_tissue, seed))
+        run_build(regions, out, RegionSettings(mpp, mpp_mif, mpp_he, least_tissue, seed, force))
 
 
 @app.command()
@@ -72,6 +73,7 @@ def add(
     any_mpp: AnyMppOption = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Embed patches with a bundle's towers, and write a new bundle that has them as evidence."""
@@ -80,7 +82,7 @@ def add(
 
         from .atlas import run_add
 
-        settings = AddSettings(device, threads, drop_unknown_markers, any_mpp, seed, calibration_share)
+        settings = AddSettings(device, threads, drop_unknown_markers, any_mpp, seed, calibration_share, force)
         run_add(bundle, folder, out, mpp, settings)
 
 
@@ -120,6 +122,7 @@ def embed(
     ] = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Embed patches with a bundle's towers into a cohort, which the evaluation and training of heads take."""
@@ -137,4 +140,5 @@ def embed(
             any_mpp=any_mpp,
             outcomes=with_outcomes,
             hide=tuple(hide or ()),
+            force=force,
         )

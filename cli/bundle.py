@@ -19,7 +19,20 @@ _KEY_WIDTH = 20
 _LONGEST = 8
 """Entries of a long list that are shown; all stand in the JSON."""
 
-_IN_BRIEF = ("digest", "path", "files", "size", "metrics", "towers", "atlas", "calibration", "heads", "retrieval")
+_IN_BRIEF = (
+    "digest",
+    "path",
+    "files",
+    "size",
+    "metrics",
+    "towers",
+    "atlas",
+    "calibration",
+    "training",
+    "heads",
+    "students",
+    "retrieval",
+)
 
 
 def run_verify(path: Path | None) -> None:
@@ -64,9 +77,27 @@ def _rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if info["calibration"] is None
         else _words({key: value for key, value in info["calibration"].items() if key != "file"}),
     )
+    yield "learned from", _training(info["training"])
     for head in info["heads"]:
         yield f"head {head['name']}", f"{head['kind'].replace('_', ' ')}, {head['target']}, {head['patients']} patients"
+    for student in info["students"]:
+        yield student["name"], _student(student)
     yield "files", f"{len(info['files'])} of {info['size'] / _MEBIBYTE:.1f} MiB together"
+
+
+def _student(student: Mapping[str, Any]) -> str:
+    """A small tower and what it is worth, in words."""
+    intervals = "no intervals" if student["calibration"] is None else "calibrated"
+    known = {key: value for key, value in student["agreement"].items() if value is not None}
+    return f"{student['file']}; {student['parameters']:,} parameters; {intervals}; agreement: {_words(known)}"
+
+
+def _training(training: Mapping[str, Any] | None) -> str:
+    """Whom the towers learned from, in words."""
+    if training is None:
+        return "not known; see that no calibration patient is among them"
+    others = "" if training["complete"] else "; and others, who are not known"
+    return f"{training['patients']} patients, judged by {training['held_out']} more{others}"
 
 
 def _tower(tower: Mapping[str, Any]) -> str:

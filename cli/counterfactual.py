@@ -18,9 +18,9 @@ from haiku_edge.runtime.counterfactual import (
     counterfactual,
 )
 from haiku_edge.runtime.counterfactual.edits import parse_sets
-from haiku_edge.runtime.counterfactual.outputs import result_json
 from haiku_edge.runtime.counterfactual.schema import EXPLORATORY, MarkerChange
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
+from haiku_edge.runtime.report.document import document_json
 
 from .progress import TerminalProgress
 
@@ -38,7 +38,7 @@ def run(
     finally:
         progress.finish()
     if as_json:
-        typer.echo(result_json(done.result).decode(), nl=False)
+        typer.echo(document_json(done.result).decode(), nl=False)
     else:
         show(done.result, Console())
     terminal.print(f"Report: {done.folder / 'report.html'}", highlight=False, soft_wrap=True, markup=False)

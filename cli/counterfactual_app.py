@@ -19,6 +19,7 @@ from .options import (
     MppOption,
     NameOption,
     ThreadsOption,
+    new_file,
 )
 
 SetOption = Annotated[
@@ -62,11 +63,11 @@ def counterfactual(
     debug: DebugOption = False,
 ) -> None:
     """Keep the tissue, edit the notes: how the evidence and its markers change. Exploratory."""
-    from haiku_edge.runtime.isolation import in_child, run_in_child
+    from haiku_edge.runtime.isolation import in_child, reading_slide, run_in_child
 
     with reported(debug):
         if not in_child():
-            raise typer.Exit(run_in_child("haiku_edge.cli", sys.argv[1:], slide.name))
+            raise typer.Exit(run_in_child("haiku_edge.cli", sys.argv[1:], reading_slide(slide.name)))
         from haiku_edge.runtime.counterfactual import CounterfactualOptions
 
         from .counterfactual import run
@@ -111,6 +112,7 @@ def evaluate_counterfactual(
         Path | None,
         typer.Option("--out", help="File for the figures as JSON.", show_default=False, metavar="FILE.json"),
     ] = None,
+    force: ForceOption = False,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -135,5 +137,5 @@ def evaluate_counterfactual(
             least_patches=least_patches,
             own=own_gallery,
             as_json=json,
-            out=out,
+            out=new_file(out, force=force),
         )

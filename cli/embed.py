@@ -10,6 +10,7 @@ from rich.console import Console
 from haiku_edge.export.dataset import open_dataset
 from haiku_edge.export.embedding import embed_dataset
 from haiku_edge.export.evaluation.embedded_cohort import write_cohort
+from haiku_edge.runtime.atomic import check_new_file
 from haiku_edge.runtime.bundle import open_bundle
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
@@ -28,8 +29,10 @@ def run(
     any_mpp: bool,
     outcomes: bool,
     hide: tuple[str, ...],
+    force: bool,
 ) -> None:
     """Embed a dataset with a bundle's towers, and write the cohort."""
+    check_new_file(out, force=force)
     opened = open_bundle(bundle)
     cohort = embed_dataset(
         opened,

@@ -24,7 +24,7 @@ from haiku_edge.export.evaluation.tables import json_value
 from haiku_edge.export.evaluation.tasks import biomarker_task, knn_task, retrieval_task, zero_shot_task
 from haiku_edge.runtime.atomic import atomic_write
 from haiku_edge.runtime.bundle import Bundle, open_bundle
-from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY, without_notice
 
 
 def run(bundle: Path | None, *, as_json: bool, out: Path | None = None, cohort_out: Path | None = None) -> None:
@@ -33,7 +33,7 @@ def run(bundle: Path | None, *, as_json: bool, out: Path | None = None, cohort_o
     with working("Simulating and embedding the held-out patients"):
         if cohort_out is not None:
             write_cohort(cohort_out, embed_held_out(opened))
-            typer.echo(f"{cohort_out}: {opened.manifest.statement} {RESEARCH_USE_ONLY}")
+            typer.echo(f"{cohort_out}: {without_notice(opened.manifest.statement)} {RESEARCH_USE_ONLY}")
             return
         evaluation = evaluate_bundle(opened)
     tell(render_evaluation(evaluation), evaluation_metrics(evaluation), opened, as_json=as_json, out=out)
@@ -85,7 +85,7 @@ def tell(text: str, figures: Mapping[str, object], bundle: Bundle | None, *, as_
     if bundle is not None:
         manifest = bundle.manifest
         document["bundle"] = {"name": manifest.name, "version": manifest.version, "digest": bundle.digest}
-        text = f"{manifest.name} {manifest.version}: {manifest.statement}\n\n{text}"
+        text = f"{manifest.name} {manifest.version}: {without_notice(manifest.statement)}\n\n{text}"
     written = json.dumps({**document, **figures}, indent=2)
     if out is not None:
         atomic_write(out, f"{written}\n".encode())

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .errors import reported
-from .options import BundleOption, DebugOption, JsonOption
+from .options import BundleOption, DebugOption, ForceOption, JsonOption, new_file
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -41,18 +41,19 @@ def evaluate(
         ),
     ] = None,
     out: OutOption = None,
+    force: ForceOption = False,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Measure a synthetic bundle on held-out simulated patients, or run a task on an embedded cohort."""
     if context.invoked_subcommand is not None:
-        if bundle or write_cohort or out or json:
+        if bundle or write_cohort or out or force or json:
             raise typer.BadParameter(f"options go behind the task: evaluate {context.invoked_subcommand} COHORT …")
         return
     with reported(debug):
         from .evaluate import run
 
-        run(bundle, as_json=json, out=out, cohort_out=write_cohort)
+        run(bundle, as_json=json, out=new_file(out, force=force), cohort_out=new_file(write_cohort, force=force))
 
 
 @app.command()
@@ -66,6 +67,7 @@ def retrieval(
         bool, typer.Option("--published", help="Let a patient's own patches be found by label, as published.")
     ] = False,
     out: OutOption = None,
+    force: ForceOption = False,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -73,7 +75,7 @@ def retrieval(
     with reported(debug):
         from .evaluate import run_retrieval
 
-        run_retrieval(cohort, tuple(label or ()), published=published, as_json=json, out=out)
+        run_retrieval(cohort, tuple(label or ()), published=published, as_json=json, out=new_file(out, force=force))
 
 
 @app.command()
@@ -87,6 +89,7 @@ def biomarkers(
     neighbours: Annotated[int, typer.Option("--neighbours", min=1, help="mIF patches behind each patch.")] = 5,
     temperature: Annotated[float, typer.Option("--temperature", min=0.001, help="Of the neighbours' softmax.")] = 1.0,
     out: OutOption = None,
+    force: ForceOption = False,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -96,7 +99,9 @@ def biomarkers(
 
         from .evaluate import run_biomarkers
 
-        run_biomarkers(cohort, bundle, Setting(text_weight, neighbours, temperature), as_json=json, out=out)
+        run_biomarkers(
+            cohort, bundle, Setting(text_weight, neighbours, temperature), as_json=json, out=new_file(out, force=force)
+        )
 
 
 @app.command("zero-shot")
@@ -105,6 +110,7 @@ def zero_shot(
     bundle: BundleOption = None,
     label: LabelOption = None,
     out: OutOption = None,
+    force: ForceOption = False,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -112,7 +118,7 @@ def zero_shot(
     with reported(debug):
         from .evaluate import run_zero_shot
 
-        run_zero_shot(cohort, bundle, label, as_json=json, out=out)
+        run_zero_shot(cohort, bundle, label, as_json=json, out=new_file(out, force=force))
 
 
 @app.command()
@@ -120,6 +126,7 @@ def knn(
     cohort: CohortArgument,
     label: LabelOption = None,
     out: OutOption = None,
+    force: ForceOption = False,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -127,4 +134,4 @@ def knn(
     with reported(debug):
         from .evaluate import run_knn
 
-        run_knn(cohort, label, as_json=json, out=out)
+        run_knn(cohort, label, as_json=json, out=new_file(out, force=force))

@@ -22,7 +22,14 @@ from .progress import TerminalProgress
 
 
 def run_haiku(
-    checkpoint: Path, out: Path, atlas: Path | None, storage: str, markers: Sequence[str] = (), *, as_json: bool
+    checkpoint: Path,
+    out: Path,
+    atlas: Path | None,
+    storage: str,
+    markers: Sequence[str] = (),
+    *,
+    force: bool = False,
+    as_json: bool,
 ) -> None:
     """Export a checkpoint, and say what was made."""
     if storage not in get_args(Storage):
@@ -31,7 +38,13 @@ def run_haiku(
     with _stoppable():
         try:
             exported = export_haiku(
-                checkpoint, out, atlas=atlas, storage=cast(Storage, storage), markers=markers, progress=progress
+                checkpoint,
+                out,
+                atlas=atlas,
+                storage=cast(Storage, storage),
+                markers=markers,
+                progress=progress,
+                force=force,
             )
         finally:
             progress.finish()

@@ -161,15 +161,17 @@ def run_survival(
     tell(render_survival(found), {"survival": survival_figures(found)}, None, as_json=as_json, out=out)
 
 
-def run_train_head(cohort: Path, request: HeadRequest, bundle: Path | None, out: Path, *, as_json: bool) -> None:
+def run_train_head(
+    cohort: Path, request: HeadRequest, bundle: Path | None, out: Path, *, force: bool, as_json: bool
+) -> None:
     """Train a head on a cohort that the bundle embedded, and write a bundle that has it."""
     opened = open_bundle(bundle)
     patches = _without(read_cohort(cohort), request.excluded)
     check_dimension(patches, opened.manifest.embedding_dimension)
-    check_addition(opened, (request.name,), out)
+    check_addition(opened, (request.name,), out, force=force)
     with _telling("Training") as say:
         head = _train(patches, request, say)
-        manifest = add_heads(opened, (head,), out)
+        manifest = add_heads(opened, (head,), out, force=force)
     section = json_value(head.section.model_dump(mode="json"))
     figures = {"head": section, "heads": [one.name for one in manifest.heads]}
     tell(render_head(head.section) + f"\nWrote {out}.", figures, opened, as_json=as_json, out=None)

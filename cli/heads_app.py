@@ -9,7 +9,7 @@ import typer
 
 from .errors import reported
 from .evaluate_app import CohortArgument, OutOption
-from .options import BundleOption, DebugOption, JsonOption
+from .options import BundleOption, DebugOption, ForceOption, JsonOption, new_file
 
 FeaturesOption = Annotated[
     str | None,
@@ -48,6 +48,7 @@ def probes(
         bool, typer.Option("--leaking", help="Also measure as published, with folds over patches.")
     ] = False,
     out: OutOption = None,
+    force: ForceOption = False,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -55,7 +56,8 @@ def probes(
     with reported(debug):
         from .heads import run_probes
 
-        run_probes(cohort, target, classes, features, folds=folds, seed=seed, leaking=leaking, as_json=json, out=out)
+        place = new_file(out, force=force)
+        run_probes(cohort, target, classes, features, folds=folds, seed=seed, leaking=leaking, as_json=json, out=place)
 
 
 def mil(
@@ -67,6 +69,7 @@ def mil(
     folds: FoldsOption = 5,
     seed: SeedOption = 0,
     out: OutOption = None,
+    force: ForceOption = False,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -74,7 +77,8 @@ def mil(
     with reported(debug):
         from .heads import run_mil
 
-        run_mil(cohort, target, classes, features, preset, folds=folds, seed=seed, as_json=json, out=out)
+        place = new_file(out, force=force)
+        run_mil(cohort, target, classes, features, preset, folds=folds, seed=seed, as_json=json, out=place)
 
 
 def survival(
@@ -94,6 +98,7 @@ def survival(
     folds: FoldsOption = 5,
     seed: SeedOption = 0,
     out: OutOption = None,
+    force: ForceOption = False,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -101,7 +106,8 @@ def survival(
     with reported(debug):
         from .heads import run_survival
 
-        run_survival(cohort, time, event, features, preset, clinical, folds=folds, seed=seed, as_json=json, out=out)
+        place = new_file(out, force=force)
+        run_survival(cohort, time, event, features, preset, clinical, folds=folds, seed=seed, as_json=json, out=place)
 
 
 def train_head(
@@ -126,6 +132,7 @@ def train_head(
         list[str] | None,
         typer.Option("--exclude-patient", help="Patient who must not train it; repeatable.", show_default=False),
     ] = None,
+    force: ForceOption = False,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -147,7 +154,7 @@ def train_head(
             seed,
             tuple(exclude_patient or ()),
         )
-        run_train_head(cohort, request, bundle, out, as_json=json)
+        run_train_head(cohort, request, bundle, out, force=force, as_json=json)
 
 
 def add_to(evaluate_app: typer.Typer, train_app: typer.Typer) -> None:

@@ -10,7 +10,9 @@ import typer
 BundleOption = Annotated[
     Path | None, typer.Option("--bundle", help="Bundle directory; the embedded one by default.", show_default=False)
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto or cpu; tensorrt and cuda are not in this release.")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto, tensorrt, cuda or cpu. `auto` steps down and says why.")
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
 ThreadsOption = Annotated[
@@ -29,4 +31,20 @@ ExcludePatientOption = Annotated[
     list[str] | None,
     typer.Option("--exclude-patient", help="Atlas patient who may not be evidence; repeatable.", show_default=False),
 ]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Take only engines that equal fp32 but for rounding.")]
+TowerOption = Annotated[
+    str,
+    typer.Option(
+        "--tower", help="auto, teacher or student. `auto` takes the bundle's student, if any, where only a CPU runs."
+    ),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a finished result.")]
+
+
+def new_file(path: Path | None, *, force: bool) -> Path | None:
+    """The file that a command will write, or None, once it is known that it may be written; before the work."""
+    from haiku_edge.runtime.atomic import check_new_file
+
+    if path is not None:
+        check_new_file(path, force=force)
+    return path

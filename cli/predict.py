@@ -12,7 +12,7 @@ from rich.table import Table
 
 from haiku_edge.runtime.inference import Prediction, PredictOptions, predict
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
-from haiku_edge.runtime.report.document import result_json
+from haiku_edge.runtime.report.document import document_json
 from haiku_edge.runtime.report.heads import answer, metrics_in_words
 from haiku_edge.runtime.report.schema import Biomarker, Result
 
@@ -28,7 +28,7 @@ def run(slide: Path, notes: Path | None, options: PredictOptions, *, as_json: bo
     finally:
         progress.finish()
     if as_json:
-        typer.echo(result_json(prediction.result).decode(), nl=False)
+        typer.echo(document_json(prediction.result).decode(), nl=False)
     else:
         show(prediction.result, Console())
     terminal.print(f"Report: {prediction.folder / 'report.html'}", highlight=False, soft_wrap=True, markup=False)

@@ -15,8 +15,10 @@ from haiku_edge.runtime.engine import check_device
 from haiku_edge.runtime.errors import UsageError
 from haiku_edge.runtime.inference.look_up import look_up
 from haiku_edge.runtime.inference.query import Query, he_query, mif_query, notes_query, text_query
-from haiku_edge.runtime.report.retrieval import write_retrieval
-from haiku_edge.runtime.report.retrieval_schema import FoundItem, RetrievalResult, retrieval_json
+from haiku_edge.runtime.notice import without_notice
+from haiku_edge.runtime.report.document import document_json
+from haiku_edge.runtime.report.retrieval import check_retrieval_folder, write_retrieval
+from haiku_edge.runtime.report.retrieval_schema import FoundItem, RetrievalResult
 
 _TOP_MARKERS = 2
 
@@ -51,13 +53,16 @@ def run(
     device: str,
     threads: int | None,
     as_json: bool,
+    force: bool = False,
 ) -> None:
     """Find what is nearest, show it as a table, and write the page where a folder is named."""
     check_device(device)
+    if out is not None:
+        check_retrieval_folder(out, force=force)
     ask = _ask(asked, device, threads)
     found = look_up(open_bundle(bundle), ask, to, top=top, excluded=excluded)
     if as_json:
-        typer.echo(retrieval_json(found.result), nl=False)
+        typer.echo(document_json(found.result).decode(), nl=False)
     else:
         _show(found.result, Console())
     if out is not None:
@@ -95,7 +100,7 @@ def _show(result: RetrievalResult, console: Console) -> None:
     console.print(f"Searched {result.gallery}.", highlight=False, markup=False)
     console.print(_table(result))
     if result.bundle.synthetic:
-        console.print(result.bundle.statement, highlight=False, markup=False)
+        console.print(without_notice(result.bundle.statement), highlight=False, markup=False)
     console.print(result.notice, style="bold", highlight=False)
 
 

@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from .errors import reported
-from .options import BundleOption, DebugOption, DeviceOption, ExcludePatientOption, JsonOption, ThreadsOption
+from .options import (
+    BundleOption,
+    DebugOption,
+    DeviceOption,
+    ExcludePatientOption,
+    ForceOption,
+    JsonOption,
+    ThreadsOption,
+)
 
 
 def retrieve(
@@ -21,7 +29,7 @@ def retrieve(
     ] = None,
     markers: Annotated[
         str | None,
-        typer.Option("--markers", help="Channels of the mIF patch in their order: DAPI,CD3e,…", show_default=False),
+        typer.Option("--markers", help="Channels of the mIF patch in order: DAPI,CD3,Ki-67,…", show_default=False),
     ] = None,
     text: Annotated[str | None, typer.Option("--text", help="Words to look for.", show_default=False)] = None,
     clinical: Annotated[
@@ -32,6 +40,7 @@ def retrieve(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for a page with the pictures.", show_default=False)
     ] = None,
+    force: ForceOption = False,
     exclude_patient: ExcludePatientOption = None,
     bundle: BundleOption = None,
     device: DeviceOption = "auto",
@@ -40,11 +49,11 @@ def retrieve(
     debug: DebugOption = False,
 ) -> None:
     """Find the mIF patches, H&E tiles or notes of a bundle that are nearest to a tile, a patch or words."""
-    from haiku_edge.runtime.isolation import in_child, run_in_child
+    from haiku_edge.runtime.isolation import in_child, reading_slide, run_in_child
 
     with reported(debug):
         if not in_child():
-            raise typer.Exit(run_in_child("haiku_edge.cli", sys.argv[1:], "the query"))
+            raise typer.Exit(run_in_child("haiku_edge.cli", sys.argv[1:], reading_slide("the query")))
         from .retrieve import Asked, run
 
         run(
@@ -54,6 +63,7 @@ def retrieve(
             top=top,
             excluded=tuple(exclude_patient or ()),
             out=out,
+            force=force,
             device=device,
             threads=threads,
             as_json=json,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -11,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from haiku_edge.runtime.atomic import output_error, sync_directory
+from haiku_edge.runtime.atomic import exists_error, output_error, replace_folder, sync_directory
 from haiku_edge.runtime.bundle import (
     DIGEST_NAME,
     MANIFEST_NAME,
@@ -20,6 +19,7 @@ from haiku_edge.runtime.bundle import (
     open_bundle,
     parse_manifest,
 )
+from haiku_edge.runtime.bundle.manifest import SCHEMA_VERSION
 from haiku_edge.runtime.errors import OutputExistsError
 
 Content = bytes | Path
@@ -35,7 +35,7 @@ def write_bundle(directory: Path, description: Description, contents: Mapping[st
 
     Args:
         directory: The bundle's folder; its parent is made where it is missing.
-        description: The manifest without its table of files.
+        description: The manifest without its table of files; a bundle is always written in the newest schema.
         contents: Relative POSIX path → every file but `bundle.json` and `bundle.sha256`: its bytes, or the path of a
             temporary file, which is gone afterwards. Large files are best made on the bundle's own disk.
 
@@ -50,12 +50,13 @@ def write_bundle(directory: Path, description: Description, contents: Mapping[st
         BundleAlteredError: What was written reads back as something else.
     """
     try:
-        document = {**description.model_dump(mode="json"), "files": _table_of_files(contents)}
+        stated = {**description.model_dump(mode="json"), "schema_version": SCHEMA_VERSION}
+        document = {**stated, "files": _table_of_files(contents)}
     except OSError as error:
         raise output_error(error, directory) from error
     data = (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
     manifest = parse_manifest(data, str(directory))
-    check_replaceable(directory)
+    check_replaceable(directory, force=True)
     try:
         _write_beside(directory, contents, data)
     except OSError as error:
@@ -74,7 +75,7 @@ def _write_beside(directory: Path, contents: Mapping[str, Content], manifest: by
         _write_file(beside / DIGEST_NAME, f"{hashlib.sha256(manifest).hexdigest()}\n".encode())
         _flush_folders(beside)
         open_bundle(beside)
-        _put_in_place(beside, directory)
+        replace_folder(beside, directory)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -95,16 +96,22 @@ def _entry(content: Content) -> dict[str, str | int]:
     return {"sha256": digest.hexdigest(), "size": size}
 
 
-def check_replaceable(directory: Path) -> None:
+def check_replaceable(directory: Path, *, force: bool) -> None:
     """Refuse a place that holds anything but an older bundle; hours of work need not come first.
 
+    Args:
+        directory: Where a bundle will be written.
+        force: Whether an older bundle there may be replaced.
+
     Raises:
-        OutputExistsError: Something that is no bundle is there.
+        OutputExistsError: Something that is no bundle is there, or a bundle is and `force` is off.
     """
     if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
         raise OutputExistsError(f"{directory} is there and is no folder. Name another place for the bundle.")
     if directory.is_dir() and any(directory.iterdir()) and not (directory / MANIFEST_NAME).is_file():
         raise OutputExistsError(f"{directory} holds something that is no bundle. Name an empty or a new folder.")
+    if (directory / MANIFEST_NAME).is_file() and not force:
+        raise exists_error(directory, "already holds a bundle")
 
 
 def _write_files(root: Path, contents: Mapping[str, Content]) -> None:
@@ -135,18 +142,3 @@ def _move_file(source: Path, target: Path) -> None:
 def _flush_folders(root: Path) -> None:
     for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
         sync_directory(folder)
-
-
-def _put_in_place(beside: Path, directory: Path) -> None:
-    """Rename the new bundle into place; the old one steps aside first, and back if that fails."""
-    aside = beside.with_suffix(".old")
-    with contextlib.suppress(FileNotFoundError):
-        directory.rename(aside)
-    try:
-        beside.rename(directory)
-    except OSError:
-        if aside.exists():
-            aside.rename(directory)
-        raise
-    sync_directory(directory.parent)
-    shutil.rmtree(aside, ignore_errors=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from haiku_edge.runtime.engine import choose_engine
+from haiku_edge.runtime.engine import plain_engine
 from haiku_edge.runtime.notes import Tokenizer, metadata_prompt
 
 from .atlas import BuiltAtlas, Provenance, build_atlas
@@ -22,9 +22,9 @@ from .synthetic import MARKERS, MPP
 from .texts import encode_texts
 from .tower_graphs import TowerGraphs
 
-GOLDEN_TILES = 8
+GOLDEN_TILES = 16
 GOLDEN_PATCHES = 2
-"""Golden cases of each tower: enough to see a wrong operator, few enough to stay below 3 MB."""
+"""Golden cases of each tower: enough to see a wrong operator, few enough to stay below 5 MB."""
 
 
 class PatchesOnDisk:
@@ -114,5 +114,5 @@ def check_towers(towers: Towers, graphs: TowerGraphs, golden: Inputs) -> tuple[b
     vectors, differences = {}, {}
     for name, tower in towers.modules().items():
         title, graph = TITLES[name], getattr(graphs, name)
-        vectors[name], differences[name] = check_graph(title, tower, choose_engine(graph, device="cpu"), golden[name])
+        vectors[name], differences[name] = check_graph(title, tower, plain_engine(graph), golden[name])
     return golden_arrays(golden, vectors), differences

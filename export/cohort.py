@@ -7,14 +7,17 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import synthetic
-from .synthetic import Patient, patches, render_region, simulate_cohort
+from .overlap import BLOCK, overlapping_patches
+from .synthetic import Patches, Patient, patches, render_region, simulate_cohort
+from .synthetic.vocabulary import PANELS
 
 PATCH = 256
 """Side of a patch in pixels."""
@@ -25,13 +28,27 @@ PROBE_TOLERANCE = 0.05
 LEAST_TISSUE = 0.25
 """Least share of tissue of a patch that is used: the run time passes over tiles of glass too."""
 
+GALLERIES = "galleries"
+"""Name of the part that the galleries are of: other regions of the test patients."""
+
+GALLERY_OVERLAP = 0.3
+"""Share of a patch's side that the next one overlaps in the galleries, as in the published atlas."""
+
+GALLERY_STRIDE = int(PATCH * (1 - GALLERY_OVERLAP))
+"""Pixels from patch to patch in the galleries."""
+
+GALLERY_PANELS = (PANELS[0], PANELS[0], PANELS[1], PANELS[0], PANELS[0], PANELS[2])
+"""Panels of the galleries, patient after patient. So each marker that a panel lacks is measured by about five patients
+of six: often enough for the published procedure to keep it (80 %), and not everywhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
     """How many patients each part has, and how large their regions are.
 
     The parts follow each other in the cohort: the first `train` patients train, the next `atlas` are evidence, then
-    calibration, then test. No patient is in two parts.
+    calibration, then test. No patient is in two parts. The galleries are of the test patients, but of other regions of
+    their sections, stained with `GALLERY_PANELS` and cut into patches that overlap.
 
     Attributes:
         train: Patients that the towers learn from.
@@ -41,6 +58,8 @@ class Split:
         train_side: Side of a training region in patches.
         atlas_side: Side of an atlas region in patches.
         held_out_side: Side of a calibration or test region in patches.
+        gallery_regions: Regions of each test patient in the galleries.
+        gallery_side: Overlapping patches along a side of such a region.
     """
 
     train: int = 600
@@ -50,6 +69,8 @@ class Split:
     train_side: int = 2
     atlas_side: int = 3
     held_out_side: int = 3
+    gallery_regions: int = 2
+    gallery_side: int = 3
 
     @property
     def patients(self) -> int:
@@ -70,8 +91,16 @@ class Split:
         """Side of the regions of a part, in patches."""
         return {"train": self.train_side, "atlas": self.atlas_side}.get(name, self.held_out_side)
 
+    @property
+    def gallery_pixels(self) -> int:
+        """Side of a region of the galleries in pixels: its patches, and what fills the last block."""
+        needed = PATCH + (self.gallery_side - 1) * GALLERY_STRIDE
+        return -(-needed // BLOCK) * BLOCK
 
-QUICK_SPLIT = Split(train=10, atlas=4, calibration=10, test=4, train_side=2, atlas_side=2, held_out_side=2)
+
+QUICK_SPLIT = Split(
+    train=10, atlas=4, calibration=10, test=4, train_side=2, atlas_side=2, held_out_side=2, gallery_side=2
+)
 """A split that runs in seconds: the road end to end, without quality."""
 
 
@@ -101,8 +130,8 @@ class Part:
     """One part of the split: patients and where their sections lie on disk.
 
     Attributes:
-        patients: The patients.
-        files: One npz file a patient, in the same order.
+        patients: The patient of each section; in the galleries a patient stands here once a region.
+        files: One npz file a section, in the same order.
     """
 
     patients: tuple[Patient, ...]
@@ -138,28 +167,65 @@ def simulate_part(name: str, split: Split, seed: int, cache: Path, processes: in
     """Render the sections of one part, or find them in the cache.
 
     Args:
-        name: train, atlas, calibration or test.
+        name: train, atlas, calibration, test or galleries.
         split: The split.
         seed: Seed of the cohort.
         cache: Folder for the sections; grows by about 1.4 MB a patch.
         processes: Sections rendered at the same time; does not change them.
     """
     cohort = simulate_cohort(split.patients, seed)
-    patients = tuple(cohort[position] for position in split.part(name))
+    plan = _plan_galleries if name == GALLERIES else partial(_plan_part, name)
+    drawings = plan(cohort, split, cache, f"{simulator_digest()}-{seed}")
+    _render_all([drawing for drawing in drawings if not drawing.file.exists()], processes)
+    return Part(tuple(drawing.patient for drawing in drawings), tuple(drawing.file for drawing in drawings))
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """One section to be rendered.
+
+    Attributes:
+        patient: Whose.
+        file: Where it goes.
+        side: Side of the region in pixels.
+        region: Which region of the patient's tissue, see `render_region`; None is the first.
+        stride: Pixels from patch to patch.
+    """
+
+    patient: Patient
+    file: Path
+    side: int
+    region: int | None = None
+    stride: int = PATCH
+
+
+def _plan_part(name: str, cohort: Sequence[Patient], split: Split, cache: Path, common: str) -> list[_Drawing]:
+    """The first region of each patient of a part."""
     side = split.side(name) * PATCH
-    folder = cache / f"{simulator_digest()}-{seed}-{side}"
-    folder.mkdir(parents=True, exist_ok=True)
-    files = tuple(folder / f"{patient.identifier}.npz" for patient in patients)
-    missing = [(patient, file, side) for patient, file in zip(patients, files, strict=True) if not file.exists()]
-    _render_all(missing, processes)
-    return Part(patients, files)
+    folder = cache / f"{common}-{side}"
+    patients = [cohort[position] for position in split.part(name)]
+    return [_Drawing(patient, folder / f"{patient.identifier}.npz", side) for patient in patients]
 
 
-def _render_all(work: Sequence[tuple[Patient, Path, int]], processes: int) -> None:
+def _plan_galleries(cohort: Sequence[Patient], split: Split, cache: Path, common: str) -> list[_Drawing]:
+    """Other regions of each test patient, as `Split` says."""
+    side, drawings = split.gallery_pixels, []
+    folder = cache / f"{common}-{side}-{GALLERY_STRIDE}"
+    for number, position in enumerate(split.part("test")):
+        panel = GALLERY_PANELS[number % len(GALLERY_PANELS)]
+        for region in range(split.gallery_regions):
+            section = f"{cohort[position].section}-R{region + 1}"
+            patient = replace(cohort[position], section=section, panel=panel)
+            file = folder / f"{section}-{PANELS.index(panel)}.npz"
+            drawings.append(_Drawing(patient, file, side, region, GALLERY_STRIDE))
+    return drawings
+
+
+def _render_all(work: Sequence[_Drawing], processes: int) -> None:
     """Render in `processes` fresh processes (spawned: a fork of a process with threads may hang)."""
     if len(work) <= 2 or processes == 1:
-        for item in work:
-            _render(item)
+        for drawing in work:
+            _render(drawing)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
@@ -167,13 +233,12 @@ def _render_all(work: Sequence[tuple[Patient, Path, int]], processes: int) -> No
             pass
 
 
-def _render(item: tuple[Patient, Path, int]) -> None:
+def _render(drawing: _Drawing) -> None:
     """Render one section to a file that appears whole or not at all."""
     import cv2
 
     cv2.setNumThreads(1)
-    patient, file, side = item
-    cut = patches(render_region(patient, side, side))
+    cut = _cut(drawing)
     keep = cut.tissue_share >= LEAST_TISSUE
     if not keep.any():
         keep[:] = True
@@ -181,7 +246,8 @@ def _render(item: tuple[Patient, Path, int]) -> None:
     def known(values: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.where(cut.measured, values[keep], np.nan).astype(np.float32)
 
-    part = file.with_suffix(f".{os.getpid()}.part")
+    drawing.file.parent.mkdir(parents=True, exist_ok=True)
+    part = drawing.file.with_suffix(f".{os.getpid()}.part")
     with part.open("wb") as stream:
         np.savez(
             stream,
@@ -192,4 +258,10 @@ def _render(item: tuple[Patient, Path, int]) -> None:
             expected_without_facts=known(cut.expected_without_facts),
             origins=cut.origins[keep],
         )
-    part.replace(file)
+    part.replace(drawing.file)
+
+
+def _cut(drawing: _Drawing) -> Patches:
+    """Render a section and cut it."""
+    region = render_region(drawing.patient, drawing.side, drawing.side, seed=drawing.region)
+    return patches(region) if drawing.stride == PATCH else overlapping_patches(region, PATCH, drawing.stride)

@@ -22,6 +22,7 @@ from haiku_edge.runtime.bundle import (
     GoldenSection,
     HeadSection,
     HETower,
+    KnownPatients,
     MifTower,
     TextTower,
     open_bundle,
@@ -32,7 +33,7 @@ from .atlas import BuiltAtlas
 from .atlas.from_dataset import CALIBRATION_FILE, calibration_section, calibration_table
 from .bundle import write_bundle
 from .bundle_parts import assemble_atlas, check_towers, golden_cases
-from .cohort import QUICK_SPLIT, Part, Split, simulate_part, simulator_probe
+from .cohort import GALLERIES, QUICK_SPLIT, Part, Split, simulate_part, simulator_probe
 from .evaluation import Evaluation, HeldOut, evaluation_metrics, render_evaluation, score_held_out
 from .evaluation.embedded_cohort import EmbeddedCohort
 from .evaluation.evaluate import open_graph_engines
@@ -43,6 +44,7 @@ from .model import MifConfig, TextConfig, Towers, TowersConfig, read_towers, sav
 from .model_card import write_model_card
 from .synthetic import MARKERS, MPP
 from .tower_graphs import TowerGraphs
+from .trained_on import training_part
 from .training import Progress, Recipe, Sampling, TrainingSet, prepare_training, train_tokenizer, train_towers
 
 STATEMENT = (
@@ -112,13 +114,17 @@ def make_bundle(
     graphs = export_towers(towers.for_inference())
     engines = open_graph_engines(graphs, _tokenizer(tokenizer_json, towers.config))
     say("exported the towers; embedding atlas, calibration and test patients")
-    embedded = {name: embed_part(engines, parts[name].sections()) for name in ("atlas", "calibration", "test")}
+    embedded = {
+        name: embed_part(engines, parts[name].sections()) for name in ("atlas", "calibration", "test", GALLERIES)
+    }
     heads = embedded_heads(join_cohorts([embedded["atlas"], embedded["calibration"]]), seed, say)
     contents, description = _assemble(towers, graphs, tokenizer_json, parts, embedded, heads, seed, plan)
     draft = work / "draft"
     write_bundle(draft, description, contents)
     say("measuring the draft on the held-out patients")
-    held_out = HeldOut(open_bundle(draft), plan.split, seed, parts["test"], engines, embedded["test"])
+    held_out = HeldOut(
+        open_bundle(draft), plan.split, seed, parts["test"], engines, embedded["test"], embedded[GALLERIES]
+    )
     evaluation = score_held_out(held_out)
     metrics = {**description.metrics, "evaluation": evaluation_metrics(evaluation)}
     final = description.model_copy(update={"metrics": metrics})
@@ -137,9 +143,9 @@ def vocabulary_texts(data: TrainingSet) -> list[str]:
 def _simulate(split: Split, seed: int, cache: Path, say: Say) -> dict[str, Part]:
     """Render every part of the split."""
     parts = {}
-    for name in ("train", "atlas", "calibration", "test"):
+    for name in ("train", "atlas", "calibration", "test", GALLERIES):
         parts[name] = simulate_part(name, split, seed, cache)
-        say(f"simulated {len(parts[name].patients)} patients: {name}")
+        say(f"simulated {len(parts[name].patients)} regions: {name}")
     return parts
 
 
@@ -199,12 +205,15 @@ def _assemble(
         **atlas.contents,
         **{path: content for head in heads for path, content in head.contents.items()},
     }
+    training, digests = training_part(KnownPatients.of_names(one.identifier for one in parts["train"].patients))
+    contents.update(digests)
     metrics: dict[str, Any] = {
         "cohort": {"seed": seed, "split": asdict(plan.split), "simulator_probe": simulator_probe()},
         "training": {"steps": plan.recipe.steps, "narrative_share": plan.recipe.sampling.narrative_share},
         "largest_difference_to_torch": {name: float(f"{value:.1e}") for name, value in parity.items()},
     }
-    return contents, _describe(towers, atlas, calibration, tuple(head.section for head in heads), metrics)
+    description = _describe(towers, atlas, calibration, tuple(head.section for head in heads), metrics)
+    return contents, description.model_copy(update={"training": training})
 
 
 def _describe(

@@ -26,21 +26,23 @@ from numpy.typing import NDArray
 
 from haiku_edge.runtime import bundle as parts
 from haiku_edge.runtime.atomic import make_directory, output_error
-from haiku_edge.runtime.bundle import Description, GoldenSection, HETower, Manifest, open_bundle
+from haiku_edge.runtime.bundle import Description, GoldenSection, HETower, KnownPatients, Manifest, open_bundle
 from haiku_edge.runtime.errors import DiskFullError, UsageError
 from haiku_edge.runtime.inference.progress import Progress, Silent
 from haiku_edge.runtime.notes import Tokenizer
 from haiku_edge.runtime.version import product, version
 
 from .atlas import atlas_from_dataset
+from .atlas.trained_on import refuse_trained_on
 from .bundle import Content, check_replaceable, write_bundle
 from .checkpoint import Checkpoint, is_training, read_checkpoint, read_trained
-from .dataset import PatchDataset, open_dataset
+from .dataset import PatchDataset, open_dataset, refuse_person_names
 from .embedding import embed_dataset
 from .graph import TITLES, GraphFiles, Storage, check_files, golden_arrays, golden_inputs, trace_tower, write_graph
 from .graph.golden import Inputs
 from .graph.store import INLINE_BELOW
 from .model import HeTower, MifTower, TextTower, TowersConfig, prepare_tower
+from .trained_on import training_part
 from .vocabulary import canonical_panel, read_marker_vectors
 
 GOLDEN_FILE = "golden/cases.npz"
@@ -78,34 +80,39 @@ def export_haiku(
     progress: Progress | None = None,
     sizes: TowersConfig | None = None,
     inline_below: int = INLINE_BELOW,
+    force: bool = False,
 ) -> Exported:
     """Export a released checkpoint, or towers that `train haiku` left.
 
     Args:
         checkpoint: Its folder.
-        out: The bundle's folder; an older bundle there is replaced once the new one is whole.
+        out: The bundle's folder.
         atlas: Dataset of measured patches that becomes the bundle's evidence; None makes a bundle that only embeds.
         storage: How matrices are stored; the arithmetic is fp32 either way.
         markers: New markers by a vector, `NAME=FILE.npy` or `FILE.npz` each; see `vocabulary.read_marker_vectors`.
         progress: Told about every stage.
         sizes: Depths and heads of another than the published size.
         inline_below: Bytes of weights up to which a graph keeps them in its own file.
+        force: Replace an older bundle in that folder, once the new one is whole.
 
     Raises:
         CheckpointError: The checkpoint is refused.
         GraphMismatchError: A graph does not compute what torch computes.
-        OutputError: The bundle can't be written.
+        OutputError: The bundle can't be written, or something is there already.
         DatasetError: The atlas's dataset, or a new marker, is refused.
     """
     told, clock = progress or Silent(), _Clock()
-    check_replaceable(out)
+    check_replaceable(out, force=force)
     dataset = None if atlas is None else open_dataset(atlas)
+    if dataset is not None:
+        refuse_person_names(dataset.patients.tolist(), dataset.name)
     with clock.stage(told, "Reading the checkpoint"):
         released = _read(checkpoint, markers, sizes)
         digest = _digest(released.files)
     if dataset is not None:
-        # A panel that the model does not know is refused before the work begins.
+        # A panel that the model does not know, or a patient that it does, is refused before the work begins.
         canonical_panel(dataset.markers, released.markers)
+        refuse_trained_on(dataset, released.known)
     with _work_folder(out) as work:
         _check_room(released, work, out, storage)
         try:
@@ -116,7 +123,7 @@ def export_haiku(
         draft = _Draft(contents, description, written.differences, released.remarks)
         if dataset is not None:
             with clock.stage(told, "Embedding the atlas"):
-                draft = _with_atlas(work / "draft", draft, dataset, told)
+                draft = _with_atlas(work / "draft", draft, dataset, released.known, told)
         with clock.stage(told, "Writing and verifying the bundle"):
             manifest = write_bundle(out, draft.description, draft.contents)
     return Exported(manifest, draft.differences, draft.remarks, clock.seconds)
@@ -284,6 +291,8 @@ def _assemble(
     contents: dict[str, Content] = {GOLDEN_FILE: written.golden}
     for files in written.files.values():
         contents.update({f"towers/{path.name}": path for path in (files.graph, *files.weights)})
+    training, digests = training_part(released.known)
+    contents.update(digests)
     text, config = None, released.config
     if config.text is not None and released.tokenizer is not None:
         contents[TOKENIZER_FILE] = released.tokenizer
@@ -306,6 +315,7 @@ def _assemble(
             storage=storage,
         ),
         text=text,
+        training=training,
         golden=GoldenSection(file=GOLDEN_FILE),
         metrics={
             "checkpoint": {**released.provenance(), "sha256": digest},
@@ -325,11 +335,11 @@ def _tower_files(written: _Written, name: str) -> dict[str, Any]:
     }
 
 
-def _with_atlas(folder: Path, draft: _Draft, dataset: PatchDataset, told: Progress) -> _Draft:
+def _with_atlas(folder: Path, draft: _Draft, dataset: PatchDataset, known: KnownPatients, told: Progress) -> _Draft:
     """Write the bundle without an atlas, embed the dataset with it, and give it the atlas."""
     manifest = write_bundle(folder, draft.description, draft.contents)
     cohort = embed_dataset(open_bundle(folder), dataset, told, modalities=("he", "mif", "text"))
-    built = atlas_from_dataset(dataset, cohort)
+    built = atlas_from_dataset(dataset, cohort, known=known)
     files: dict[str, Content] = {name: folder / name for name in manifest.files}
     contents = {**files, **built.contents}
     return _Draft(contents, built.described(draft.description), draft.differences, draft.remarks + built.remarks)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from haiku_edge.runtime.bundle import Description
 
-from .cohort import PATCH, Split
+from .cohort import GALLERY_OVERLAP, PATCH, Split
 from .evaluation import Evaluation, render_evaluation
 from .model import Towers, count_parameters
 from .synthetic import MPP
 from .training import Recipe
 
 TITLES = {"he": "H&E", "mif": "mIF", "text": "Text"}
+
+SEEN_STEPS = (200, 400, 800)
+"""Batches of earlier runs whose figures on the test patients were seen."""
 
 CardSection = tuple[str, str]
 """Title and Markdown of one section."""
@@ -33,7 +36,7 @@ def write_model_card(
         ("Intended use", _use()),
         ("Data", _data(description, split, seed)),
         ("Towers", _towers(towers, recipe)),
-        ("Limits", _limits()),
+        ("Limits", _limits(recipe)),
         ("Evaluation on held-out patients", _evaluation(evaluation)),
     )
     head = f"# Model card: {description.name} {description.version}\n\n**{description.statement}**\n"
@@ -58,10 +61,11 @@ error, and the numbers that come out mean nothing.
 
 def _data(description: Description, split: Split, seed: int) -> str:
     rows = [
-        (part, len(split.part(part)), split.side(part) * PATCH) for part in ("train", "atlas", "calibration", "test")
+        (part, len(split.part(part)), 1, split.side(part) * PATCH) for part in ("train", "atlas", "calibration", "test")
     ]
+    rows.append(("test, for the galleries", split.test, split.gallery_regions, split.gallery_pixels))
     atlas, calibration = description.need_atlas(), description.need_calibration()
-    table = "\n".join(f"| {part} | {count} | {side} × {side} px |" for part, count, side in rows)
+    table = "\n".join(f"| {part} | {count} | {each} | {side} × {side} px |" for part, count, each, side in rows)
     return f"""\
 All of it is simulated by this project (seed {seed}): tissue in four organs with cells in niches, H&E by Beer-Lambert
 stain optics with variation of stain and scanner, {len(atlas.markers)} mIF markers in three panels with
@@ -69,9 +73,11 @@ noise and bleed-through, clinical facts that shift the markers, and survival fro
 {PATCH} px patches that do not overlap; patches with little tissue are left out. Patients were split before anything
 else:
 
-| part | patients | region |
-|---|---:|---:|
+| part | patients | regions of each | size |
+|---|---:|---:|---:|
 {table}
+
+The galleries are of other regions of the test patients, in patches that overlap by {100 * GALLERY_OVERLAP:.0f} %.
 
 The atlas holds {atlas.patch_count} patches of {atlas.patient_count} patients. Intervals come
 from {calibration.cases} tiles of {calibration.patients} patients who are in no other part.
@@ -100,8 +106,8 @@ blocks within and across channels{text}.
 """
 
 
-def _limits() -> str:
-    return """\
+def _limits(recipe: Recipe) -> str:
+    return f"""\
 - Simulated tissue is simpler than tissue. Nothing here tells how the method does on patients.
 - The mIF tower standardises every channel of every patch, so it sees the pattern of a marker and not its brightness.
 - What neither the H&E nor the notes show (such as which kind of lymphocyte a round dark nucleus is) stays unknown; the
@@ -111,6 +117,15 @@ def _limits() -> str:
   the calibration and test patients hold every fact but the outcome; a case with fewer facts is less like them.
 - Tiles abstain by their distance in the embedding, which notices rare tissue better than tissue from another world: on
   a real slide most tiles do not abstain, and what they say means nothing.
-- The number of training patients was chosen between two full runs whose held-out figures were seen, so the figures
-  below are a little optimistic.
+- The number of training patients was chosen between two full runs whose held-out figures were seen{_seen(recipe)}, so
+  the figures below are a little optimistic.
 """
+
+
+def _seen(recipe: Recipe) -> str:
+    """How the number of batches was chosen; nothing where no shorter run was looked at."""
+    shorter = [f"{steps:,}" for steps in SEEN_STEPS if steps < recipe.steps]
+    if not shorter:
+        return ""
+    runs = " and ".join(filter(None, (", ".join(shorter[:-1]), shorter[-1])))
+    return f",\n  and the number of batches ({recipe.steps:,}) after seeing the test figures of runs with {runs}"

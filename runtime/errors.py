@@ -25,7 +25,12 @@ HaikuEdgeError                        1
 │   └── BundleContentError           35   verified, yet its parts do not fit each other
 ├── DeviceError                      40
 │   ├── DeviceUnavailableError       41   the asked-for device is not there
-│   └── EngineError                  42   the engine failed while it ran
+│   ├── EngineError                  42   the engine failed while it ran
+│   ├── EngineStaleError             43   no engine is built for this machine, or only one for another
+│   ├── EngineBuildError             44   the builder does not take the tower
+│   ├── EngineGateError              45   the engine gives other embeddings than the tower
+│   ├── DeviceMemoryError            46   the device's memory is too small
+│   └── EngineCacheError             47   the cache of engines can't be used
 ├── OutputError                      50
 │   ├── OutputNotWritableError       51   the folder cannot be written
 │   ├── OutputExistsError            52   a finished result is there already
@@ -211,6 +216,36 @@ class EngineError(DeviceError):
     exit_code = 42
 
 
+class EngineStaleError(DeviceError):
+    """No engine is built for this machine, or only one for another GPU, driver or version."""
+
+    exit_code = 43
+
+
+class EngineBuildError(DeviceError):
+    """The builder does not take the tower: an operator that it does not know, or a limit of the device."""
+
+    exit_code = 44
+
+
+class EngineGateError(DeviceError):
+    """The engine gives other embeddings than the tower that it was built from."""
+
+    exit_code = 45
+
+
+class DeviceMemoryError(DeviceError):
+    """The device's memory is too small, even for the smallest batch."""
+
+    exit_code = 46
+
+
+class EngineCacheError(DeviceError):
+    """The cache of engines can't be read or written, or something in it was altered."""
+
+    exit_code = 47
+
+
 class OutputError(HaikuEdgeError):
     """The results can't be written."""
 
@@ -236,7 +271,7 @@ class DiskFullError(OutputError):
 
 
 class NativeCrashError(HaikuEdgeError):
-    """A native library ended the process that read the slide."""
+    """A native library ended the process that read the slide or built the engine."""
 
     exit_code = 60
 

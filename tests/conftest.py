@@ -19,6 +19,14 @@ from haiku_edge.export.synthetic import MPP, render_region, simulate_cohort, wri
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache_of_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test takes an engine from the developer's own cache, or leaves one there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HAIKU_EDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def small_slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SVS of 1280 × 1024 px: simulated tissue in a margin of glass."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .build import BuiltAtlas, Provenance, build_atlas
+from .build import Provenance, build_atlas
+from .files import BuiltAtlas
 from .from_dataset import AtlasParts, atlas_from_dataset
 from .index import IndexKind, build_index, measure_recall
 from .pictures import composite_colours, display_ranges, encode_patch

@@ -1,29 +1,24 @@
-"""Put an atlas together: vectors, index, marker table and pictures, as the bytes of its files."""
+"""Put an atlas together from patches and what was measured on them."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from haiku_edge.runtime.atlas import PatchTable, PictureTable, write_facts, write_patches
-from haiku_edge.runtime.bundle import AtlasSection
+from haiku_edge.runtime.atlas import PatchTable, PictureTable
 from haiku_edge.runtime.errors import UsageError
 from haiku_edge.runtime.notes.keys import forbidden_key
 from haiku_edge.runtime.notes.values import identifiers_in
 
-from .index import IndexKind, build_index
-from .pictures import CHANNEL_SIDE, COMPOSITE_SIDE, composite_colours, display_ranges, encode_patch
+from .files import BuiltAtlas, assemble_files
+from .index import IndexKind
+from .picture_file import encode_patches, ranges_by_name
+from .pictures import CHANNEL_SIDE, COMPOSITE_SIDE, composite_colours, display_ranges
 from .positivity import OTSU_RULE, otsu_positivity
 
-VECTORS_FILE = "atlas/vectors.npy"
-INDEX_FILE = "atlas/index.hnsw"
-PATCHES_FILE = "atlas/patches.arrow"
-PICTURES_FILE = "atlas/pictures.bin"
-FACTS_FILE = "atlas/facts.arrow"
 GIVEN_RULE = "As stated by those who measured the patches."
 
 
@@ -48,19 +43,6 @@ class Provenance:
     panels: tuple[str, ...]
     x: NDArray[np.float32] | None = None
     y: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltAtlas:
-    """The atlas's files and its section of the manifest.
-
-    Attributes:
-        contents: Path in the bundle → bytes.
-        section: For `Description.atlas`.
-    """
-
-    contents: dict[str, bytes]
-    section: AtlasSection
 
 
 def build_atlas(
@@ -93,40 +75,16 @@ def build_atlas(
 
     Raises:
         UsageError: The arguments do not fit each other.
-        DeviceUnavailableError, BundleContentError, DiskFullError: See `build_index`.
+        DeviceUnavailableError, BundleContentError, DiskFullError: See `assemble_files`.
     """
     vectors = np.ascontiguousarray(vectors, np.float32)
     measured = ~np.isnan(expression)
     _check_arguments(vectors, markers, expression, provenance)
     _check_facts(facts or {}, provenance)
     known, rule = _positivity(expression, positive, positivity)
-    if ranges is None:
-        if iter(mif) is mif:
-            raise UsageError("An iterator of patches can be gone through once; give a sequence, or the ranges too.")
-        ranges = display_ranges(mif, measured)
-    pictures, places = _encode_all(mif, markers, measured, ranges)
-    graph, index_section = build_index(vectors, INDEX_FILE, kind=index)
-    contents = {
-        VECTORS_FILE: _npy(vectors),
-        PATCHES_FILE: write_patches(_table(expression, known, provenance, places)),
-        PICTURES_FILE: pictures,
-    }
-    if graph is not None:
-        contents[INDEX_FILE] = graph
-    if facts:
-        contents[FACTS_FILE] = write_facts(facts)
-    section = AtlasSection(
-        vectors=VECTORS_FILE,
-        index=index_section,
-        patches=PATCHES_FILE,
-        pictures=PICTURES_FILE,
-        facts=FACTS_FILE if facts else None,
-        positivity=rule,
-        markers=markers,
-        patch_count=len(vectors),
-        patient_count=len(set(provenance.patients)),
-    )
-    return BuiltAtlas(contents, section)
+    pictures, places = _encode_all(mif, markers, measured, _ranges(mif, measured) if ranges is None else ranges)
+    table = _table(expression, known, provenance, places)
+    return assemble_files(vectors, markers, table, pictures, positivity=rule, facts=facts or {}, index=index)
 
 
 def _check_arguments(
@@ -181,37 +139,33 @@ def _check_facts(facts: Mapping[str, Mapping[str, str]], provenance: Provenance)
         )
 
 
+def _ranges(mif: Iterable[NDArray[np.uint8]], measured: NDArray[np.bool_]) -> NDArray[np.float32]:
+    if iter(mif) is mif:
+        raise UsageError("An iterator of patches can be gone through once; give a sequence, or the ranges too.")
+    return display_ranges(mif, measured)
+
+
 def _encode_all(
     mif: Iterable[NDArray[np.uint8]],
     markers: tuple[str, ...],
     measured: NDArray[np.bool_],
     ranges: NDArray[np.float32],
 ) -> tuple[bytes, PictureTable]:
-    """Encode patch by patch; each patch's composite and channels lie together."""
+    """The pictures in the colours of these markers, and the table of them."""
     colours = composite_colours(markers)
     by_row = {markers.index(marker): colour for marker, colour in colours.items()}
-    count, width = measured.shape
-    composites = np.zeros((2, count), np.int64)
-    channels = np.zeros((2, count, width), np.int64)
-    data = bytearray()
-    for row, (patch, known) in enumerate(zip(mif, measured, strict=True)):
-        encoded = encode_patch(patch, known, colours=by_row, ranges=ranges)
-        composites[:, row] = len(data), len(encoded.composite)
-        data += encoded.composite
-        for marker in np.flatnonzero(known):
-            channels[:, row, marker] = len(data), len(encoded.channels[marker])
-            data += encoded.channels[marker]
+    encoded = encode_patches(mif, measured, colours=by_row, ranges=ranges)
     table = PictureTable(
-        composite_offset=composites[0],
-        composite_length=composites[1],
-        channel_offset=channels[0],
-        channel_length=channels[1],
-        colours=colours,
-        ranges={marker: (float(ends[0]), float(ends[1])) for marker, ends in zip(markers, ranges, strict=True)},
+        composite_offset=encoded.composites[0],
+        composite_length=encoded.composites[1],
+        channel_offset=encoded.channels[0],
+        channel_length=encoded.channels[1],
         composite_side=COMPOSITE_SIDE,
         channel_side=CHANNEL_SIDE,
+        colours=colours,
+        ranges=ranges_by_name(markers, ranges),
     )
-    return bytes(data), table
+    return encoded.data, table
 
 
 def _table(
@@ -230,9 +184,3 @@ def _table(
         positive=positive,
         pictures=pictures,
     )
-
-
-def _npy(vectors: NDArray[np.float32]) -> bytes:
-    sink = io.BytesIO()
-    np.save(sink, vectors, allow_pickle=False)
-    return sink.getvalue()

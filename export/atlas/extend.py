@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from haiku_edge.runtime.atlas import PatchTable, PictureTable, open_atlas, read_patches, write_facts
-from haiku_edge.runtime.atlas import write_patches as table_bytes
-from haiku_edge.runtime.bundle import AtlasSection, Bundle, CalibrationSection
+from haiku_edge.runtime.arrow import list_column, list_matrix, table_bytes
+from haiku_edge.runtime.atlas import Atlas, PatchTable, PictureTable, read_patches
+from haiku_edge.runtime.bundle import Bundle, CalibrationSection, read_known_patients
 from haiku_edge.runtime.errors import CohortError, UnreadableDatasetError
 from haiku_edge.runtime.inference import read_cases
 
-from .build import FACTS_FILE, INDEX_FILE, PATCHES_FILE, PICTURES_FILE, VECTORS_FILE
+from .files import assemble_files
 from .from_dataset import (
     AtlasParts,
     PatchesOfDataset,
@@ -25,10 +25,9 @@ from .from_dataset import (
     positivity_of,
     provenance_of,
     split_patients,
-    write_table,
 )
-from .index import build_index
-from .pictures import display_ranges, encode_patch
+from .picture_file import encode_patches, ranges_by_name
+from .pictures import display_ranges
 from .positivity import OTSU_RULE, otsu_positivity
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ _LONGEST_RULE = 500
 _T = TypeVar("_T", bound=np.generic)
 
 
-def extend_atlas(bundle: Bundle, dataset: PatchDataset, cohort: EmbeddedCohort) -> AtlasParts:
+def extend_atlas(bundle: Bundle, atlas: Atlas, dataset: PatchDataset, cohort: EmbeddedCohort) -> AtlasParts:
     """The atlas of a bundle with the patches of a dataset added.
 
     The old patches' rows and pictures stay as they were; new ones are shown in the same colours and ranges. The index
@@ -47,63 +46,51 @@ def extend_atlas(bundle: Bundle, dataset: PatchDataset, cohort: EmbeddedCohort) 
 
     Args:
         bundle: Has an atlas.
+        atlas: That atlas, opened.
         dataset: The new patches.
         cohort: The same patches, embedded with the bundle's towers.
 
     Raises:
-        CohortError: A patient is on both sides, or no new patch may be evidence.
+        CohortError: A patient is on both sides, no new patch may be evidence, or the towers learned from a new patient
+            who is to calibrate.
         UnreadableDatasetError: A new patch has the name of an old one.
         BundleContentError: The old atlas is damaged.
     """
     section = bundle.manifest.need_atlas()
     if "mif" not in cohort.vectors:
         raise CohortError(f"{dataset.name} has patches without mIF. An atlas is made of mIF.")
-    atlas = open_atlas(bundle, index="exact")
-    refuse_shared(bundle, dataset)
-    split = split_patients(dataset, cohort, seed=0, share=0)
+    refuse_shared(bundle, atlas, dataset)
+    split = split_patients(dataset, cohort, seed=0, share=0, known=read_known_patients(bundle))
     rows = np.flatnonzero(split.atlas)
     new = cohort.select(rows)
     markers = (*section.markers, *(marker for marker in new.markers if marker not in section.markers))
-    old_table = read_patches(bundle.read(section.patches), section.markers)
+    old = read_patches(bundle.read(section.patches), section.markers)
     old_pictures = bundle.read(section.pictures)
     patches = PatchesOfDataset(dataset, rows, markers)
-    pictures, places = _pictures(old_table.pictures, len(old_pictures), section.markers, markers, patches, new)
-    table = _joined(old_table, new, section.markers, markers, places)
+    pictures, places = _pictures(old.pictures, len(old_pictures), section.markers, markers, patches, new)
+    table = _joined(old, new, section.markers, markers, places)
     table, rule = _positivity(table, section.positivity, positivity_of(dataset))
-    vectors = np.concatenate([atlas.vectors, new.vectors["mif"]])
-    graph, index = build_index(vectors, INDEX_FILE, kind="hnsw" if section.index.kind == "hnsw" else "auto")
-    facts = {**atlas.facts, **{patient: own for patient, own in new.facts.items() if own}}
-    contents = {
-        VECTORS_FILE: _npy(vectors),
-        PATCHES_FILE: table_bytes(table),
-        PICTURES_FILE: old_pictures + pictures,
-        **({} if graph is None else {INDEX_FILE: graph}),
-        **({FACTS_FILE: write_facts(facts)} if facts else {}),
-    }
-    extended = AtlasSection(
-        vectors=VECTORS_FILE,
-        index=index,
-        patches=PATCHES_FILE,
-        pictures=PICTURES_FILE,
-        facts=FACTS_FILE if facts else None,
+    built = assemble_files(
+        np.concatenate([atlas.vectors, new.vectors["mif"]]),
+        markers,
+        table,
+        old_pictures + pictures,
         positivity=rule,
-        markers=markers,
-        patch_count=len(vectors),
-        patient_count=len(set(table.patients.tolist())),
+        facts={**atlas.facts, **{patient: own for patient, own in new.facts.items() if own}},
+        index="hnsw" if section.index.kind == "hnsw" else "auto",
     )
     cases = cohort.select(np.flatnonzero(split.calibration)) if split.calibration.any() else None
     calibration, more = _calibration(bundle, section.markers, markers, cases)
-    return AtlasParts({**contents, **more}, extended, calibration, split.remarks)
+    return AtlasParts({**built.contents, **more}, built.section, calibration, split.remarks)
 
 
-def refuse_shared(bundle: Bundle, dataset: PatchDataset) -> None:
+def refuse_shared(bundle: Bundle, atlas: Atlas, dataset: PatchDataset) -> None:
     """See that no patient and no patch is on both sides: nobody may be evidence or calibration for himself.
 
     Raises:
         CohortError: A patient of the dataset is in the bundle's atlas or calibration.
         UnreadableDatasetError: A patch has the name of one in the atlas.
     """
-    atlas = open_atlas(bundle, index="exact")
     cases = None if bundle.manifest.calibration is None else read_cases(bundle, atlas)
     there = {*map(str, atlas.patients), *(() if cases is None else map(str, cases.patients))}
     shared = there & set(dataset.patients.tolist())
@@ -125,29 +112,22 @@ def _pictures(
     new: EmbeddedCohort,
 ) -> tuple[bytes, PictureTable]:
     """The new patches' pictures, and the table of all; `offset` bytes of old ones come before."""
-    measured = _measured(new, markers)
+    measured = ~np.isnan(_widened(new.expression, new.markers, markers, float("nan")))
     ranges = display_ranges(patches, measured)
     for place, marker in enumerate(markers):
         ranges[place] = old.ranges.get(marker, tuple(ranges[place].tolist()))
     colours = {markers.index(marker): colour for marker, colour in old.colours.items()}
-    data, count, width = bytearray(), len(new), len(markers)
-    composite, channels = np.zeros((2, count), np.int64), np.zeros((2, count, width), np.int64)
-    for row, (patch, known) in enumerate(zip(patches, measured, strict=True)):
-        encoded = encode_patch(patch, known, colours=colours, ranges=ranges)
-        composite[:, row] = offset + len(data), len(encoded.composite)
-        data += encoded.composite
-        for column in np.flatnonzero(known):
-            channels[:, row, column] = offset + len(data), len(encoded.channels[column])
-            data += encoded.channels[column]
+    encoded = encode_patches(patches, measured, colours=colours, ranges=ranges, offset=offset)
+    offsets, lengths = encoded.channels
     table = replace(
         old,
-        composite_offset=np.concatenate([old.composite_offset, composite[0]]),
-        composite_length=np.concatenate([old.composite_length, composite[1]]),
-        channel_offset=np.concatenate([_widened(old.channel_offset, old_markers, markers, 0), channels[0]]),
-        channel_length=np.concatenate([_widened(old.channel_length, old_markers, markers, 0), channels[1]]),
-        ranges={marker: (float(ends[0]), float(ends[1])) for marker, ends in zip(markers, ranges, strict=True)},
+        composite_offset=np.concatenate([old.composite_offset, encoded.composites[0]]),
+        composite_length=np.concatenate([old.composite_length, encoded.composites[1]]),
+        channel_offset=np.concatenate([_widened(old.channel_offset, old_markers, markers, 0), offsets]),
+        channel_length=np.concatenate([_widened(old.channel_length, old_markers, markers, 0), lengths]),
+        ranges=ranges_by_name(markers, ranges),
     )
-    return bytes(data), table
+    return encoded.data, table
 
 
 def _joined(
@@ -174,7 +154,7 @@ def _joined(
     )
 
 
-def _positivity(table: PatchTable, old_rule: str | None, new_rule: str) -> tuple[PatchTable, str | None]:
+def _positivity(table: PatchTable, old_rule: str | None, new_rule: str) -> tuple[PatchTable, str]:
     """Who is positive: by Otsu's threshold over all where that was the rule, else as each side stated."""
     if old_rule == OTSU_RULE:
         return replace(table, positive=otsu_positivity(table.expression)), OTSU_RULE
@@ -192,7 +172,7 @@ def _calibration(
         if cases is None:
             return None, {}
         new = calibration_section(cases)
-        return new, {new.file: write_table(_wide_cases(calibration_table(cases), cases.markers, markers))}
+        return new, {new.file: table_bytes(_wide_cases(calibration_table(cases), cases.markers, markers))}
     tables = [_wide_cases(bundle.read(section.file), old_markers, markers)]
     if cases is not None:
         tables.append(_wide_cases(calibration_table(cases), cases.markers, markers))
@@ -200,20 +180,13 @@ def _calibration(
     extended = section.model_copy(
         update={"patients": len(set(joined["patient"].to_pylist())), "cases": joined.num_rows}
     )
-    return extended, {section.file: write_table(joined)}
+    return extended, {section.file: table_bytes(joined)}
 
 
 def _wide_cases(data: bytes, own: tuple[str, ...], markers: tuple[str, ...]) -> pa.Table:
     table = pa.ipc.open_file(io.BytesIO(data)).read_all().combine_chunks()
-    chunks = table["expression"].chunks
-    flat = np.concatenate([np.asarray(chunk.flatten(), np.float32) for chunk in chunks]).reshape(-1, len(own))
-    wide = _widened(flat, own, markers, float("nan"))
-    column = pa.FixedSizeListArray.from_arrays(pa.array(wide.reshape(-1), pa.float32()), len(markers))
-    return table.set_column(table.column_names.index("expression"), "expression", column)
-
-
-def _measured(cohort: EmbeddedCohort, markers: tuple[str, ...]) -> NDArray[np.bool_]:
-    return ~np.isnan(_widened(cohort.expression, cohort.markers, markers, float("nan")))
+    wide = _widened(list_matrix(table, "expression", np.float32, len(own)), own, markers, float("nan"))
+    return table.set_column(table.column_names.index("expression"), "expression", list_column(wide))
 
 
 def _widened(matrix: NDArray[_T], own: tuple[str, ...], markers: tuple[str, ...], fill: float) -> NDArray[_T]:
@@ -221,9 +194,3 @@ def _widened(matrix: NDArray[_T], own: tuple[str, ...], markers: tuple[str, ...]
     wide = np.full((len(matrix), len(markers)), fill, matrix.dtype)
     wide[:, [markers.index(marker) for marker in own]] = matrix
     return wide
-
-
-def _npy(vectors: NDArray[np.float32]) -> bytes:
-    sink = io.BytesIO()
-    np.save(sink, vectors, allow_pickle=False)
-    return sink.getvalue()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from haiku_edge.runtime.bundle import AtlasSection, CalibrationSection, Description
+from haiku_edge.runtime.arrow import list_column, table_bytes
+from haiku_edge.runtime.bundle import AtlasSection, CalibrationSection, Description, KnownPatients
 from haiku_edge.runtime.errors import CohortError, PanelError
 
 from ..dataset.folder import FolderDataset
@@ -19,6 +19,7 @@ from ..vocabulary import canonical_marker
 from .build import Provenance, build_atlas
 from .index import IndexKind
 from .positivity import OTSU_RULE
+from .trained_on import refuse_trained_on, remarks_on_trained
 
 if TYPE_CHECKING:
     from ..dataset import PatchDataset
@@ -32,6 +33,9 @@ CALIBRATION_SHARE = 0.3
 LEAST_PATIENTS = 10
 """Below this no one is set aside: with fewer than three calibration patients no interval is finite, and the atlas needs
 the rest."""
+
+LEAST_CALIBRATING = 3
+"""Fewest patients that are worth setting aside."""
 
 _ORGAN_KEYS = ("tissue_type", "tissue")
 _UNKNOWN = "unknown"
@@ -80,6 +84,7 @@ def atlas_from_dataset(
     seed: int = 0,
     calibration_share: float = CALIBRATION_SHARE,
     index: IndexKind = "auto",
+    known: KnownPatients | None = None,
 ) -> AtlasParts:
     """Build an atlas, and the calibration table of patients who are not in it.
 
@@ -89,16 +94,18 @@ def atlas_from_dataset(
         seed: Draws the calibration patients where the dataset does not name them.
         calibration_share: Share of the patients drawn for calibration; 0 for none.
         index: How the atlas is searched.
+        known: Whom the towers learned from; None where nobody says.
 
     Raises:
-        CohortError: No patch may be evidence, or the cohort has no mIF vectors.
+        CohortError: No patch may be evidence, the cohort has no mIF vectors, or the towers learned from a patient who
+            is to calibrate.
         UsageError, BundleContentError, DeviceUnavailableError: See `build_atlas`.
     """
     if "mif" not in cohort.vectors or len(dataset) != len(cohort):
         raise CohortError(
             f"{dataset.name} has no mIF vectors, or not as many as the cohort has patches. An atlas is made of mIF."
         )
-    split = split_patients(dataset, cohort, seed=seed, share=calibration_share)
+    split = split_patients(dataset, cohort, seed=seed, share=calibration_share, known=known)
     rows = np.flatnonzero(split.atlas)
     kept = cohort.select(rows)
     built = build_atlas(
@@ -149,11 +156,25 @@ class PatchesOfDataset:
         return self._columns[marker]
 
 
-def split_patients(dataset: PatchDataset, cohort: EmbeddedCohort, *, seed: int, share: float) -> Split:
+def split_patients(
+    dataset: PatchDataset, cohort: EmbeddedCohort, *, seed: int, share: float, known: KnownPatients | None = None
+) -> Split:
     """Who is evidence and who calibrates: as the dataset says, else by a seeded draw of whole patients.
 
-    Patients with the role test are in neither. Calibration needs H&E, since H&E is what asks.
+    Patients with the role test are in neither. Calibration needs H&E, since H&E is what asks, and patients that the
+    towers did not learn from.
+
+    Raises:
+        CohortError: No patch may be evidence, or the towers learned from a patient who is to calibrate.
     """
+    seen = known or KnownPatients()
+    refuse_trained_on(dataset, seen)
+    split = _split(dataset, cohort, seed, share, seen)
+    said = remarks_on_trained(dataset, seen, cohort.patients[split.atlas].tolist())
+    return replace(split, remarks=split.remarks + said)
+
+
+def _split(dataset: PatchDataset, cohort: EmbeddedCohort, seed: int, share: float, known: KnownPatients) -> Split:
     roles = dataset.measurements.roles if isinstance(dataset, FolderDataset) else np.full(len(cohort), "", np.str_)
     evidence = np.isin(roles, ("", "atlas"))
     named = roles == "calibration"
@@ -165,11 +186,13 @@ def split_patients(dataset: PatchDataset, cohort: EmbeddedCohort, *, seed: int, 
         count = len(set(cohort.patients[named].tolist()))
         return Split(evidence, named, (f"{count} patients calibrate, as the dataset says.",))
     patients = np.unique(cohort.patients[evidence])
-    count = round(share * len(patients))
-    if len(patients) < LEAST_PATIENTS or not count:
-        why = f"with {len(patients)} patients nobody is set aside for calibration, so predictions have no intervals"
-        return Split(evidence, np.zeros(len(cohort), np.bool_), (f"{why[0].upper()}{why[1:]}.",))
-    chosen = np.random.default_rng(seed).choice(patients, count, replace=False)
+    unseen = patients[~np.isin(patients, np.array(known.among(patients.tolist()), np.str_))]
+    count = min(round(share * len(patients)), len(unseen))
+    if len(patients) < LEAST_PATIENTS or len(unseen) < LEAST_CALIBRATING or not count:
+        who = "patients" if len(unseen) == len(patients) else "patients that the towers did not learn from"
+        why = f"With {len(unseen)} {who} none of them is set aside for calibration."
+        return Split(evidence, np.zeros(len(cohort), np.bool_), (why,))
+    chosen = np.random.default_rng(seed).choice(unseen, count, replace=False)
     calibrates = evidence & np.isin(cohort.patients, chosen)
     drawn = f"{count} of {len(patients)} patients, drawn with seed {seed}, calibrate."
     return Split(evidence & ~calibrates, calibrates, (drawn,))
@@ -211,11 +234,11 @@ def calibration_table(cases: EmbeddedCohort) -> bytes:
     columns = {
         "patient": pa.array(cases.patients.tolist(), pa.string()),
         "section": pa.array(cases.regions.tolist(), pa.string()),
-        "he": _lists(cases.vectors["he"]),
+        "he": list_column(cases.vectors["he"]),
     }
     if "text" in cases.vectors:
-        columns["text"] = _lists(cases.vectors["text"])
-    return write_table(pa.table({**columns, "expression": _lists(cases.expression)}))
+        columns["text"] = list_column(cases.vectors["text"])
+    return table_bytes(pa.table({**columns, "expression": list_column(cases.expression)}))
 
 
 def calibration_section(cases: EmbeddedCohort) -> CalibrationSection:
@@ -226,16 +249,3 @@ def calibration_section(cases: EmbeddedCohort) -> CalibrationSection:
         patients=len(set(cases.patients.tolist())),
         cases=len(cases),
     )
-
-
-def write_table(table: pa.Table) -> bytes:
-    """A table as the bytes of an Arrow file."""
-    sink = io.BytesIO()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
-
-def _lists(matrix: NDArray[np.float32]) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(matrix, np.float32).reshape(-1), pa.float32())
-    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])

@@ -6,6 +6,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from haiku_edge.runtime.errors import MissingResolutionError, PanelError, UnreadableDatasetError
+from haiku_edge.runtime.atomic import as_output_errors, check_writable, exists_error, replace_folder
+from haiku_edge.runtime.errors import MissingResolutionError, OutputExistsError, PanelError, UnreadableDatasetError
 from haiku_edge.runtime.inference import Progress, Silent
 
-from ..dataset import PUBLISHED_MPP, SIDE, PatchSample, write_dataset
+from ..dataset import PUBLISHED_MPP, SIDE, PatchSample, refuse_person_names, write_dataset
 from ..dataset._panel import Panel, read_panel
-from ..vocabulary import write_caption
+from ..dataset.folder import ABOUT_FILE
+from ..vocabulary import PUBLISHED_MARKERS, nearest_names, write_caption
 from .clip import clip_channel
 from .patch_grid import LEAST_TISSUE, STRIDE, patch_corners, patch_name
 from .patch_statistics import NAMED, against_the_rest, bright_means, outstanding, spatial_pattern
@@ -51,6 +54,7 @@ class RegionSettings:
         mpp_he: The same for H&E images.
         least_tissue: Least share of tissue of a patch.
         seed: Draws where each region's grid begins, together with the region's name.
+        force: Replace an older atlas folder.
     """
 
     mpp: float = PUBLISHED_MPP
@@ -58,6 +62,7 @@ class RegionSettings:
     mpp_he: float | None = None
     least_tissue: float = LEAST_TISSUE
     seed: int = 0
+    force: bool = False
 
 
 @dataclass
@@ -87,19 +92,24 @@ def build_from_regions(
 
     Args:
         folder: Has `regions.csv`.
-        out: The atlas folder; must not exist.
+        out: The atlas folder.
         settings: How regions are cut.
         progress: Told about every region.
 
     Raises:
         UnreadableDatasetError, PanelError, MissingResolutionError: The input can't be used; nothing is written.
-        CohortError: No region gave a patch.
+        CohortError: No region gave a patch, or a patient is called by a person's name.
+        OutputExistsError: Something is in that place that is no atlas folder, or is one and `force` is off.
         OutputError: See `write_dataset`.
     """
     chosen, told = settings or RegionSettings(), progress or Silent()
+    _check_place(out, force=chosen.force)
     pairs = read_regions(folder)
+    refuse_person_names((pair.patient for pair in pairs), folder.name)
     panels = {pair.region: _panel(pair) for pair in pairs}
     markers = tuple(dict.fromkeys(marker for panel in panels.values() for marker in panel.markers))
+    if remark := _unknown_names(markers):
+        told.say(remark)
     report = BuildReport()
     told.start("Cutting regions", len(pairs))
 
@@ -109,30 +119,66 @@ def build_from_regions(
             told.advance(1)
 
     notes: dict[str, Any] = {"skipped": report.skipped, "registration": report.registration}
-    report.patches = write_dataset(
-        out,
-        samples(),
-        name=out.name,
-        markers=markers,
-        mpp=chosen.mpp,
-        made={"by": "atlas build", "stride_px": STRIDE, "least_tissue": chosen.least_tissue, "seed": chosen.seed},
-        roles={pair.patient: pair.role for pair in pairs if pair.role},
-        with_he=any(pair.he for pair in pairs),
-        notes=notes,
-    )
+    with _replaced(out) as place:
+        report.patches = write_dataset(
+            place,
+            samples(),
+            name=out.name,
+            markers=markers,
+            mpp=chosen.mpp,
+            made={"by": "atlas build", "stride_px": STRIDE, "least_tissue": chosen.least_tissue, "seed": chosen.seed},
+            roles={pair.patient: pair.role for pair in pairs if pair.role},
+            with_he=any(pair.he for pair in pairs),
+            notes=notes,
+        )
     told.finish()
     return report
+
+
+def _check_place(out: Path, *, force: bool) -> None:
+    """Refuse a place that holds anything but an older atlas folder that may go."""
+    if out.is_symlink() or (out.exists() and not (out / ABOUT_FILE).is_file()):
+        raise OutputExistsError(f"{out} is there already and is no atlas folder. Name a new folder with --out.")
+    if out.exists() and not force:
+        raise exists_error(out)
+    check_writable(out.parent)
+
+
+@contextmanager
+def _replaced(out: Path) -> Iterator[Path]:
+    """Where to write the folder: its place, or beside an older one that it replaces once the block ends well."""
+    if not out.exists():
+        yield out
+        return
+    with as_output_errors(out), tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
+        place = Path(beside) / "new"
+        yield place
+        replace_folder(place, out)
 
 
 def _panel(pair: RegionPair) -> Panel:
     image = open_multichannel(pair.mif)
     panel = read_panel(channel_names(image, pair.channels, pair.region), f"The region {pair.region}")
     if NUCLEI not in panel.markers:
+        alike = nearest_names(NUCLEI, panel.markers)
         raise PanelError(
             f"The region {pair.region} has no {NUCLEI} channel, which shows where tissue lies. Its channels are "
-            f"{', '.join(panel.markers)}; name the nuclear one {NUCLEI} in the column channels of regions.csv."
+            f"{', '.join(panel.markers)}; name the nuclear one {NUCLEI} in the column channels of regions.csv"
+            f"{f' ({alike[0]} looks like it)' if alike else ''}."
         )
     return panel
+
+
+def _unknown_names(markers: tuple[str, ...]) -> str | None:
+    """What to say of names that the vocabulary lacks: a laboratory's own markers, or misspelt ones."""
+    unknown = [marker for marker in markers if marker not in PUBLISHED_MARKERS]
+    if not unknown:
+        return None
+    named = (f"{name} (nearest known: {', '.join(nearest_names(name)) or 'none'})" for name in unknown)
+    return (
+        f"Channels that are no published marker are kept as they are named: {'; '.join(named)}. A tower without them "
+        "refuses them later; if one is misspelt, correct the column channels of regions.csv and build again."
+    )
 
 
 def _cut_region(

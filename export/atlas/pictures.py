@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -124,7 +124,7 @@ def encode_patch(
     patch: NDArray[np.uint8],
     measured: NDArray[np.bool_],
     *,
-    colours: dict[int, str],
+    colours: Mapping[int, str],
     ranges: NDArray[np.float32],
 ) -> PatchPictures:
     """Encode one patch.
@@ -145,7 +145,7 @@ def encode_patch(
 
 
 def render_composite(
-    patch: NDArray[np.uint8], colours: dict[int, str], ranges: NDArray[np.float32]
+    patch: NDArray[np.uint8], colours: Mapping[int, str], ranges: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
     """(128, 128, 3) uint8 RGB: the sum of the channels' colours by their brightness, cut off at white."""
     light = np.zeros((COMPOSITE_SIDE, COMPOSITE_SIDE, 3), np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .assign import towers_from_state
 from .compare import Differences, compare_layout
+from .known import read_known, write_known
 from .layout import Entry, expected_layout
 from .read import HaikuCheckpoint, read_checkpoint
 from .settings import HaikuSettings, read_settings
@@ -22,9 +23,11 @@ __all__ = [
     "expected_layout",
     "is_training",
     "read_checkpoint",
+    "read_known",
     "read_settings",
     "read_state",
     "read_trained",
     "towers_from_state",
     "unwrap_state",
+    "write_known",
 ]

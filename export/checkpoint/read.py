@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from haiku_edge.runtime.bundle import KnownPatients
 from haiku_edge.runtime.errors import CheckpointIncompleteError
 
 from ..model import Towers, TowersConfig
@@ -19,6 +20,7 @@ from .archive import MAX_STATE_BYTES
 from .assign import PROTEIN_VECTORS, towers_from_state
 from .compare import check_layout
 from .esm import compare_esm
+from .known import read_known
 from .layout import expected_layout
 from .settings import HaikuSettings, read_settings
 from .state import read_state, state_file
@@ -46,6 +48,7 @@ class HaikuCheckpoint:
         tokenizer: Bytes of a tokenizer.json; None for a model without a text tower.
         state_file: The file that the tensors lie in.
         remarks: What is odd, yet harmless.
+        known: Whom the weights have seen; of the published one nobody says.
     """
 
     name: str
@@ -54,6 +57,7 @@ class HaikuCheckpoint:
     tokenizer: bytes | None
     state_file: Path
     remarks: tuple[str, ...]
+    known: KnownPatients
 
     @property
     def config(self) -> TowersConfig:
@@ -148,4 +152,5 @@ def read_checkpoint(
     check_layout(state, layout, file.name)
     check_values(state, layout)
     remarks = compare_esm(directory, state)
-    return HaikuCheckpoint(directory.resolve().name, state, settings, tokenizer, file.resolve(), remarks)
+    known = read_known(directory)
+    return HaikuCheckpoint(directory.resolve().name, state, settings, tokenizer, file.resolve(), remarks, known)

@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 
+from haiku_edge.runtime.bundle import KnownPatients
 from haiku_edge.runtime.errors import CheckpointIncompleteError, CheckpointLayoutError, CheckpointValueError
 
 from ..dataset import PUBLISHED_MPP
 from ..model import Towers, TowersConfig, count_parameters, read_towers
+from .known import PATIENTS_FILE, RUN_FILE, read_known
 
 TOWERS_FOLDER = "towers"
 TOKENIZER_FILE = "tokenizer/tokenizer.json"
-RUN_FILE = "run.json"
 STATEMENT = (
     "Made from towers that the owner of this bundle trained. Nothing in it was validated for clinical use. For "
     "research use only."
@@ -35,6 +36,7 @@ class TrainedCheckpoint:
         tokenizer: Bytes of a tokenizer.json; None for a model without a text tower.
         mpp: Micrometres per pixel of the training's patches.
         steps: Batches of the training.
+        known: Whom the towers have seen.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class TrainedCheckpoint:
     tokenizer: bytes | None
     mpp: float
     steps: int
+    known: KnownPatients
 
     @property
     def config(self) -> TowersConfig:
@@ -84,7 +87,7 @@ def read_trained(folder: Path) -> TrainedCheckpoint:
 
     Raises:
         CheckpointIncompleteError: The training has no finished towers, or a file is missing or damaged.
-        CheckpointLayoutError: The parts do not fit each other.
+        CheckpointLayoutError: The parts do not fit each other, or the patients' digests are damaged.
         CheckpointValueError: Weights are no numbers.
     """
     try:
@@ -102,7 +105,9 @@ def read_trained(folder: Path) -> TrainedCheckpoint:
             "again."
         )
     _check_numbers(folder, towers)
-    return TrainedCheckpoint(folder, towers, markers, tokenizer, mpp, steps)
+    beside = folder / TOWERS_FOLDER
+    known = read_known(beside if (beside / PATIENTS_FILE).is_file() else folder)
+    return TrainedCheckpoint(folder, towers, markers, tokenizer, mpp, steps, known)
 
 
 def _check_numbers(folder: Path, towers: Towers) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
+from haiku_edge.runtime.bundle import KnownPatients
+
 from ..model import Towers, TowersConfig
 
 
@@ -39,6 +41,11 @@ class Checkpoint(Protocol):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What is odd, yet harmless."""
+        ...
+
+    @property
+    def known(self) -> KnownPatients:
+        """Whom the weights have seen, as far as the checkpoint says."""
         ...
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .folder import FolderDataset, Measurements
 from .hdf5 import Hdf5Dataset
-from .names import remarks_on_names
+from .names import refuse_person_names, remarks_on_names
 from .open import open_dataset
 from .paper import PaperDataset
 from .types import PUBLISHED_MPP, SIDE, PatchDataset, PatchSample
@@ -20,6 +20,7 @@ __all__ = [
     "PatchDataset",
     "PatchSample",
     "open_dataset",
+    "refuse_person_names",
     "remarks_on_names",
     "write_dataset",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +13,10 @@ import pyarrow.parquet as pq
 import zarr
 from numpy.typing import NDArray
 
+from haiku_edge.runtime.arrow import list_matrix
 from haiku_edge.runtime.errors import PatchShapeError, UnreadableDatasetError
 
+from ._rows import DatasetOfRows
 from .regions import clean_facts
 from .types import SIDE, PatchSample
 
@@ -47,7 +48,7 @@ class Measurements:
     roles: NDArray[np.str_]
 
 
-class FolderDataset:
+class FolderDataset(DatasetOfRows):
     """Patches in the open layout.
 
     Raises:
@@ -65,8 +66,8 @@ class FolderDataset:
             texts = {name: np.array(table[name].to_pylist(), np.str_) for name in _TEXTS}
             self.patches, self.regions, self.patients = texts["patch"], texts["region"], texts["patient"]
             self.measurements = Measurements(
-                _matrix(table, "expression", len(self.markers)),
-                _matrix(table, "positive", len(self.markers)),
+                list_matrix(table, "expression", np.float32, len(self.markers)),
+                list_matrix(table, "positive", np.float32, len(self.markers)),
                 self.about["positivity"],
                 texts["role"],
             )
@@ -80,14 +81,6 @@ class FolderDataset:
         self._check(folder)
         self._rows_of = {marker: row for row, marker in enumerate(self.markers)}
         self._he, self._mif = _open_images(folder, len(self.patches), len(self.markers), any(self._has_he))
-
-    def __len__(self) -> int:
-        """Number of patches."""
-        return len(self.patches)
-
-    def __iter__(self) -> Iterator[PatchSample]:
-        """Read all patches."""
-        return (self[row] for row in range(len(self)))
 
     def __getitem__(self, row: int) -> PatchSample:
         """Read one patch."""
@@ -181,14 +174,6 @@ def _open_images(folder: Path, count: int, width: int, with_he: bool) -> tuple[A
         if images is not None and (images.shape != shape or images.dtype != np.uint8):
             raise PatchShapeError(f"An array of {IMAGES_FILE} is {images.shape} {images.dtype}, not {shape} uint8.")
     return he, mif
-
-
-def _matrix(table: pa.Table, name: str, width: int) -> NDArray[np.float32]:
-    values = table[name].combine_chunks()
-    if isinstance(values, pa.ChunkedArray):
-        values = pa.concat_arrays(values.chunks)
-    flat = np.asarray(values.flatten().to_numpy(zero_copy_only=False), np.float32)
-    return flat.reshape(len(table), width)
 
 
 def _unreadable(folder: Path, why: str) -> UnreadableDatasetError:

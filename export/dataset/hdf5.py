@@ -8,7 +8,6 @@ single files.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -19,15 +18,16 @@ from haiku_edge.runtime.errors import PatchShapeError, UnreadableDatasetError
 
 from ._check import checked_he, checked_mif, checked_panel
 from ._panel import read_panel
+from ._patch_name import corner_in_name
 from ._pickle import MAX_BYTES
-from .paper import _NAME
-from .regions import METADATA_SUFFIX, clean_facts, patient_of, read_metadata, read_patients
+from ._rows import DatasetOfRows
+from .regions import METADATA_SUFFIX, about_region, read_patients
 from .types import PUBLISHED_MPP, PatchSample
 
 _ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, json.JSONDecodeError)
 
 
-class Hdf5Dataset:
+class Hdf5Dataset(DatasetOfRows):
     """Patches in the published HDF5 layout.
 
     Args:
@@ -42,15 +42,16 @@ class Hdf5Dataset:
         files = {path.stem: path for path in sorted(folder.glob("*.h5"))}
         named = read_patients(folder)
         self.name = folder.name
-        self.mpp: float | None = mpp
+        self.mpp = mpp
         self._files = files
         self._facts: dict[str, dict[str, str]] = {}
         patients: dict[str, str] = {}
         rows: list[tuple[str, str]] = []
         for region, path in files.items():
-            source = folder / f"{region}{METADATA_SUFFIX}"
-            metadata = read_metadata(source) if source.is_file() else {}
-            patients[region], self._facts[region] = patient_of(region, metadata, named), clean_facts(metadata)
+            metadata = folder / f"{region}{METADATA_SUFFIX}"
+            patients[region], self._facts[region] = about_region(
+                region, metadata if metadata.is_file() else None, named
+            )
             rows += [(patch, region) for patch in _groups(path)]
         if not rows:
             raise UnreadableDatasetError(f"{folder.name} holds no patch of the published HDF5 layout.")
@@ -59,14 +60,6 @@ class Hdf5Dataset:
         self.patients = np.array([patients[region] for _, region in rows], np.str_)
         if len(set(self.patches.tolist())) < len(rows):
             raise UnreadableDatasetError(f"Two patches of {folder.name} have the same name.")
-
-    def __len__(self) -> int:
-        """Number of patches."""
-        return len(self.patches)
-
-    def __iter__(self) -> Iterator[PatchSample]:
-        """Read all patches."""
-        return (self[row] for row in range(len(self)))
 
     def __getitem__(self, row: int) -> PatchSample:
         """Read one patch."""
@@ -82,8 +75,7 @@ class Hdf5Dataset:
                 f"The patch {name} of {self._files[region].name} can't be read ({type(error).__name__})."
             ) from None
         panel = None if mif is None else read_panel(checked_panel(names, name), name)
-        place = _NAME.fullmatch(name)
-        mpp = self.mpp or np.nan
+        x, y = corner_in_name(name, self.mpp)
         return PatchSample(
             patch=name,
             region=region,
@@ -93,8 +85,8 @@ class Hdf5Dataset:
             markers=() if panel is None else panel.markers,
             caption=text.strip() or None,
             facts=self._facts[region],
-            x=int(place["x"]) * mpp if place else None,
-            y=int(place["y"]) * mpp if place else None,
+            x=x,
+            y=y,
         )
 
     @cached_property

@@ -2,9 +2,47 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
+from haiku_edge.runtime.errors import CohortError
 from haiku_edge.runtime.notes import identifiers_in_name
+from haiku_edge.runtime.notes.kinds import CLINICIAN, PERSON
+from haiku_edge.runtime.notes.persons import looks_like_a_person
+from haiku_edge.runtime.notes.values import identifiers_in, plain
 
 from .types import PatchDataset
+
+_LABEL = re.compile(r"(?i:patient|case|donor|subject|participant)[\s_.-]+|(?:Patient|Case|Donor|Subject)(?=[A-Z])")
+"""What stands before a letter or number that counts patients."""
+
+
+def refuse_person_names(patients: Iterable[str], source: str) -> None:
+    """Refuse patients who are called by what looks like a person's name: atlases and bundles are passed on.
+
+    The rules are those of the notes, which know a name by its form; no refusal is no proof.
+
+    Args:
+        patients: Their names, repeated or not.
+        source: What the message calls the place that they come from.
+
+    Raises:
+        CohortError: At least one is; the name is not repeated.
+    """
+    different = set(patients)
+    if count := sum(map(_names_a_person, different)):
+        raise CohortError(
+            f"{count} of {len(different)} patients of {source} are called by what looks like a person's name, and an "
+            "atlas is passed on. Give pseudonyms such as P001: in the column patient of regions.csv for `haiku-edge "
+            "atlas build`, of patients.csv beside published patches; and rename regions and patches that hold the "
+            "name too."
+        )
+
+
+def _names_a_person(patient: str) -> bool:
+    bare = _LABEL.sub("", plain(patient), count=1)
+    found = {*identifiers_in(bare), *identifiers_in(bare.replace("_", " "))}
+    return "^" in bare or looks_like_a_person(bare) or bool(found & {PERSON, CLINICIAN})
 
 
 def remarks_on_names(dataset: PatchDataset) -> tuple[str, ...]:

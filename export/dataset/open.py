@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from haiku_edge.runtime.errors import UnreadableDatasetError
@@ -10,6 +11,9 @@ from .folder import ABOUT_FILE, FolderDataset
 from .hdf5 import Hdf5Dataset
 from .paper import PaperDataset, is_paper_layout
 from .types import PUBLISHED_MPP, PatchDataset
+
+_KINDS = 4
+"""Kinds of files that a refusal tells of."""
 
 
 def open_dataset(path: Path, *, mpp: float | None = None) -> PatchDataset:
@@ -32,6 +36,15 @@ def open_dataset(path: Path, *, mpp: float | None = None) -> PatchDataset:
     if is_paper_layout(path):
         return PaperDataset(path, mpp or PUBLISHED_MPP)
     raise UnreadableDatasetError(
-        f"{path.name} has no known layout of patches: no {ABOUT_FILE}, no .h5 file, no .pkl and no .npy. "
-        "See docs/dataset-format.md, or cut patches with `haiku-edge atlas build`."
+        f"{path.name} has no known layout of patches: it holds {_contents(path)}, but no {ABOUT_FILE}, no .h5 file, no "
+        ".pkl and no .npy. If it holds images of whole regions, list them in regions.csv and cut them with "
+        "`haiku-edge atlas build` (docs/guides/atlas.md); patches go into a layout of docs/dataset-format.md."
     )
+
+
+def _contents(folder: Path) -> str:
+    """How many files of which kinds lie in a folder, without their names."""
+    kinds = Counter(path.suffix.lower() or "no suffix" for path in folder.iterdir() if path.is_file())
+    folders = sum(path.is_dir() for path in folder.iterdir())
+    said = [f"{count} × {kind}" for kind, count in kinds.most_common(_KINDS)]
+    return ", ".join([*said, *([f"{folders} folders"] if folders else [])]) or "nothing"

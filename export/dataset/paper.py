@@ -9,7 +9,6 @@ Somewhere below the folder lie, for each patch named `{region}_{x1}-{x2}-{y1}-{y
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,12 +21,13 @@ from haiku_edge.runtime.errors import UnreadableDatasetError
 
 from ._check import checked_he, checked_mif, checked_panel
 from ._panel import read_panel
+from ._patch_name import corner_in_name, region_in_name
 from ._pickle import read_pickle
-from .regions import METADATA_SUFFIX, clean_facts, patient_of, read_metadata, read_patients
+from ._rows import DatasetOfRows
+from .regions import METADATA_SUFFIX, about_region, read_patients
 from .types import PUBLISHED_MPP, PatchSample
 
 TEXT_SUFFIX = "_backgroud.txt"
-_NAME = re.compile(r"(?P<region>.+)_(?P<x>\d+)-\d+-(?P<y>\d+)-\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class _Files:
     metadata: Mapping[str, Path]
 
 
-class PaperDataset:
+class PaperDataset(DatasetOfRows):
     """Patches in the published layout.
 
     Args:
@@ -59,26 +59,17 @@ class PaperDataset:
         self._named = read_patients(folder)
         self._regions: dict[str, tuple[str, dict[str, str]]] = {}
         self.name = folder.name
-        self.mpp: float | None = mpp
+        self.mpp = mpp
         self.patches = np.array(names, np.str_)
         self.regions = np.array([self._region(name) for name in names], np.str_)
         self.patients = np.array([self._about(str(region))[0] for region in self.regions], np.str_)
-
-    def __len__(self) -> int:
-        """Number of patches."""
-        return len(self.patches)
-
-    def __iter__(self) -> Iterator[PatchSample]:
-        """Read all patches."""
-        return (self[row] for row in range(len(self)))
 
     def __getitem__(self, row: int) -> PatchSample:
         """Read one patch."""
         name, region = str(self.patches[row]), str(self.regions[row])
         patient, facts = self._about(region)
         mif, markers = (None, ()) if name not in self._files.codex else _read_mif(self._files.codex[name], name)
-        place = _NAME.fullmatch(name)
-        mpp = self.mpp or np.nan
+        x, y = corner_in_name(name, self.mpp)
         return PatchSample(
             patch=name,
             region=region,
@@ -88,8 +79,8 @@ class PaperDataset:
             markers=markers,
             caption=_read_text(self._files.text[name]) if name in self._files.text else None,
             facts=facts,
-            x=int(place["x"]) * mpp if place else None,
-            y=int(place["y"]) * mpp if place else None,
+            x=x,
+            y=y,
         )
 
     @cached_property
@@ -103,15 +94,13 @@ class PaperDataset:
         return tuple(found)
 
     def _region(self, name: str) -> str:
-        place = _NAME.fullmatch(name)
         path = self._files.codex.get(name) or self._files.he[name]
-        return place["region"] if place else path.parent.name
+        return region_in_name(name) or path.parent.name
 
     def _about(self, region: str) -> tuple[str, dict[str, str]]:
         """Patient and facts of a region."""
         if region not in self._regions:
-            metadata = read_metadata(self._files.metadata[region]) if region in self._files.metadata else {}
-            self._regions[region] = patient_of(region, metadata, self._named), clean_facts(metadata)
+            self._regions[region] = about_region(region, self._files.metadata.get(region), self._named)
         return self._regions[region]
 
 

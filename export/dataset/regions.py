@@ -67,6 +67,21 @@ def patient_of(region: str, metadata: Mapping[str, str], named: Mapping[str, str
     return re.sub(r"_\d+$", "", label) or region
 
 
+def about_region(region: str, metadata: Path | None, named: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The patient and the clinical facts of a region of a published layout.
+
+    Args:
+        region: Its name.
+        metadata: Its `{region}.metadata.csv`, or None where there is none.
+        named: As `read_patients` gives it.
+
+    Raises:
+        UnreadableDatasetError: The file can't be read, or its facts are none.
+    """
+    stated = read_metadata(metadata) if metadata else {}
+    return patient_of(region, stated, named), clean_facts(stated)
+
+
 def read_patients(folder: Path) -> dict[str, str]:
     """Region → patient from `patients.csv` (columns region, patient); empty where there is no such file.
 

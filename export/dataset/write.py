@@ -19,6 +19,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
+from haiku_edge.runtime.arrow import list_column
 from haiku_edge.runtime.atomic import output_error, sync_directory
 from haiku_edge.runtime.errors import CohortError, OutputExistsError, PanelError, UnreadableDatasetError
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
@@ -85,7 +86,7 @@ def write_dataset(
             columns = _write_images(folder / IMAGES_FILE, samples, markers, with_he)
             if not columns.rows:
                 raise CohortError(f"No patch was left for {name}, so nothing was written.")
-            pq.write_table(_table(columns, roles or {}, len(markers)), folder / TABLE_FILE)
+            pq.write_table(_table(columns, roles or {}), folder / TABLE_FILE)
             about = {
                 "format": FORMAT,
                 "version": VERSION,
@@ -200,7 +201,7 @@ def _append(arrays: Mapping[str, Any], blocks: Mapping[str, NDArray[np.uint8]], 
         array[first : first + count] = blocks[name][:count]
 
 
-def _table(columns: _Columns, roles: Mapping[str, str], width: int) -> pa.Table:
+def _table(columns: _Columns, roles: Mapping[str, str]) -> pa.Table:
     rows = columns.rows
     wrong = sorted({role for role in roles.values() if role not in ROLES})
     if wrong:
@@ -210,10 +211,6 @@ def _table(columns: _Columns, roles: Mapping[str, str], width: int) -> pa.Table:
     table = {name: pa.array([row[name] for row in rows], kind) for name, kind in kinds.items()}
     table["role"] = pa.array([roles.get(row["patient"], "") for row in rows], pa.string())
     expression = np.stack(columns.expression)
-    table["expression"] = _lists(expression, width)
-    table["positive"] = _lists(otsu_positivity(expression), width)
+    table["expression"] = list_column(expression)
+    table["positive"] = list_column(otsu_positivity(expression))
     return pa.table(table)
-
-
-def _lists(matrix: NDArray[np.float32], width: int) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1), pa.float32()), width)

@@ -47,7 +47,7 @@ EmbedPrompts = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
-class Gallery:
+class IndexedGallery:
     """The evidence that a cohort is asked against.
 
     Attributes:
@@ -67,12 +67,12 @@ class Gallery:
     index: VectorIndex
 
 
-def atlas_gallery(atlas: Atlas) -> Gallery:
+def atlas_gallery(atlas: Atlas) -> IndexedGallery:
     """The bundle's atlas as gallery."""
-    return Gallery(atlas.markers, atlas.vectors, atlas.positive, atlas.patients, atlas.organs, atlas.index)
+    return IndexedGallery(atlas.markers, atlas.vectors, atlas.positive, atlas.patients, atlas.organs, atlas.index)
 
 
-def own_gallery(cohort: EmbeddedCohort) -> Gallery:
+def own_gallery(cohort: EmbeddedCohort) -> IndexedGallery:
     """The cohort's own mIF patches as gallery.
 
     Raises:
@@ -82,7 +82,7 @@ def own_gallery(cohort: EmbeddedCohort) -> Gallery:
         raise CohortError("The cohort has no mIF vectors, so it can't be its own gallery. Search the bundle's atlas.")
     vectors = np.ascontiguousarray(cohort.vectors["mif"], np.float32)
     tissues = cohort.labels("tissue_type")
-    return Gallery(cohort.markers, vectors, cohort.positive, cohort.patients, tissues, ExactIndex(vectors))
+    return IndexedGallery(cohort.markers, vectors, cohort.positive, cohort.patients, tissues, ExactIndex(vectors))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def cohort_counterfactual(
     cohort: EmbeddedCohort,
     sets: Sequence[tuple[str, str]],
     embed: EmbedPrompts,
-    gallery: Gallery,
+    gallery: IndexedGallery,
     search: Search | None = None,
     *,
     where: Mapping[str, str] | None = None,
@@ -299,7 +299,7 @@ def _patient(
     cohort: EmbeddedCohort,
     name: str,
     texts: Sequence[NDArray[np.float32] | None],
-    gallery: Gallery,
+    gallery: IndexedGallery,
     search: Search,
 ) -> tuple[Floats, tuple[float, float]]:
     """(t, m) mean prevalence under each text, NaN without; share of the first two's evidence from the same tissue."""

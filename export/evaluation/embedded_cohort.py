@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from haiku_edge.runtime.arrow import list_column, list_matrix
 from haiku_edge.runtime.atomic import atomic_write
 from haiku_edge.runtime.errors import UnreadableDatasetError
 
@@ -88,8 +89,8 @@ def write_cohort(path: Path, cohort: EmbeddedCohort) -> None:
     columns |= {"x": pa.array(cohort.x, pa.float32()), "y": pa.array(cohort.y, pa.float32())}
     for name in _MATRICES:
         if (matrix := getattr(cohort, name)) is not None:
-            columns[name] = _lists(matrix)
-    columns |= {f"vector_{name}": _lists(matrix) for name, matrix in cohort.vectors.items()}
+            columns[name] = list_column(matrix)
+    columns |= {f"vector_{name}": list_column(matrix) for name, matrix in cohort.vectors.items()}
     about = {
         "markers": cohort.markers,
         "side": cohort.side,
@@ -113,9 +114,11 @@ def read_cohort(path: Path) -> EmbeddedCohort:
     try:
         table = pq.read_table(path).combine_chunks()
         about = json.loads((table.schema.metadata or {})[_KEY])
-        matrices = {name: _matrix(table, name) for name in _MATRICES if name in table.column_names}
+        matrices = {name: list_matrix(table, name, np.float32) for name in _MATRICES if name in table.column_names}
         vectors = {
-            name: _matrix(table, f"vector_{name}") for name in MODALITIES if f"vector_{name}" in table.column_names
+            name: list_matrix(table, f"vector_{name}", np.float32)
+            for name in MODALITIES
+            if f"vector_{name}" in table.column_names
         }
         cohort = EmbeddedCohort(
             markers=tuple(map(str, about["markers"])),
@@ -148,17 +151,5 @@ def _check(cohort: EmbeddedCohort, name: str) -> None:
         raise UnreadableDatasetError(f"{name} holds no patches, no vectors, or columns that do not fit each other.")
 
 
-def _lists(matrix: NDArray[np.float32]) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(matrix, np.float32).reshape(-1), pa.float32())
-    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
-
-
 def _strings(table: pa.Table, name: str) -> NDArray[np.str_]:
     return np.array(table[name].to_pylist(), np.str_)
-
-
-def _matrix(table: pa.Table, name: str) -> NDArray[np.float32]:
-    column = table[name].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0)
-    return np.asarray(column.flatten().to_numpy(zero_copy_only=False), np.float32).reshape(len(table), -1)

@@ -14,11 +14,11 @@ import numpy as np
 
 from haiku_edge.runtime.atlas import open_atlas
 from haiku_edge.runtime.bundle import Bundle
-from haiku_edge.runtime.engine import choose_engine, open_tower
+from haiku_edge.runtime.engine import open_tower, plain_engine
 from haiku_edge.runtime.errors import BundleContentError
 from haiku_edge.runtime.notes import Tokenizer
 
-from ..cohort import PROBE_TOLERANCE, Split, simulate_part, simulator_probe
+from ..cohort import GALLERIES, PROBE_TOLERANCE, Split, simulate_part, simulator_probe
 from ..tower_graphs import TowerGraphs
 from .biomarkers import MarkerScore, score_markers
 from .coverage import CoverageScore, score_coverage
@@ -47,7 +47,7 @@ class Evaluation:
         markers: One score a marker.
         coverage: One score a marker.
         stated_coverage: Coverage that the intervals promise.
-        galleries: Inference from the held-out patients' own mIF, under the four galleries.
+        galleries: Inference from the held-out patients' own mIF, under the four galleries; of other regions of them.
         agreement: How search by a graph compares with exact search; empty where hnswlib does not work.
         sections: What other tasks found.
     """
@@ -99,16 +99,21 @@ def evaluate_bundle(bundle: Bundle, *, cache: Path | None = None, processes: int
 def hold_out(bundle: Bundle, *, cache: Path | None = None, processes: int = 2) -> Iterator[HeldOut]:
     """Simulate and embed the bundle's held-out patients; see `evaluate_bundle`. Their sections go with the block."""
     split, seed = read_cohort(bundle)
+    engines = open_engines(bundle)
     with tempfile.TemporaryDirectory(prefix="haiku-edge-") as folder:
-        part = simulate_part("test", split, seed, cache or Path(folder), processes)
-        engines = open_engines(bundle)
-        yield HeldOut(bundle, split, seed, part, engines, embed_part(engines, part.sections()))
+        part, other = (
+            simulate_part(name, split, seed, cache or Path(folder), processes) for name in ("test", GALLERIES)
+        )
+        cohort, galleries = (embed_part(engines, simulated.sections()) for simulated in (part, other))
+        yield HeldOut(bundle, split, seed, part, engines, cohort, galleries)
 
 
 def embed_held_out(bundle: Bundle, *, cache: Path | None = None, processes: int = 2) -> EmbeddedCohort:
     """Simulate the bundle's held-out patients again and embed them; see `evaluate_bundle`."""
-    with hold_out(bundle, cache=cache, processes=processes) as held_out:
-        return held_out.cohort
+    split, seed = read_cohort(bundle)
+    with tempfile.TemporaryDirectory(prefix="haiku-edge-") as folder:
+        part = simulate_part("test", split, seed, cache or Path(folder), processes)
+        return embed_part(open_engines(bundle), part.sections())
 
 
 def read_cohort(bundle: Bundle) -> tuple[Split, int]:
@@ -145,7 +150,7 @@ def open_engines(bundle: Bundle) -> Engines:
 
 def open_graph_engines(graphs: TowerGraphs, tokenizer: Tokenizer) -> Engines:
     """Open three graphs on the processor."""
-    he, mif, text = (choose_engine(graph, device="cpu") for graph in (graphs.he, graphs.mif, graphs.text))
+    he, mif, text = (plain_engine(graph) for graph in (graphs.he, graphs.mif, graphs.text))
     return Engines(he, mif, text, tokenizer)
 
 
@@ -157,15 +162,19 @@ def score_held_out(held_out: HeldOut, tasks: Sequence[Task] = TASKS) -> Evaluati
         tasks: What to score beyond retrieval, biomarkers and intervals.
     """
     sections = [task(held_out) for task in tasks]
-    return score_part(held_out.bundle, held_out.cohort, [section for section in sections if section is not None])
+    found = [section for section in sections if section is not None]
+    return score_part(held_out.bundle, held_out.cohort, held_out.galleries, found)
 
 
-def score_part(bundle: Bundle, part: EmbeddedCohort, sections: Sequence[Section] = ()) -> Evaluation:
+def score_part(
+    bundle: Bundle, part: EmbeddedCohort, galleries: EmbeddedCohort, sections: Sequence[Section] = ()
+) -> Evaluation:
     """Score embedded held-out patients in retrieval, biomarkers and intervals.
 
     Args:
         bundle: The bundle that embedded them.
         part: A simulated cohort; `expected` is there.
+        galleries: Other regions of its patients, for inference under the four galleries.
         sections: What other tasks found.
     """
     atlas, retrieval = open_atlas(bundle), bundle.manifest.retrieval
@@ -188,7 +197,7 @@ def score_part(bundle: Bundle, part: EmbeddedCohort, sections: Sequence[Section]
         ),
         coverage=score_coverage(bundle, atlas, he, text, part.expression, part.patients),
         stated_coverage=bundle.manifest.need_calibration().coverage,
-        galleries=score_galleries(part),
+        galleries=score_galleries(galleries),
         agreement=compare_indexes(vectors),
         sections=tuple(sections),
     )

@@ -139,7 +139,7 @@ class BiomarkerResult:
         setting: How neighbours are found.
         shared: Whether a patient is on both sides; if not, there is one gallery.
         places_known: Whether overlapping patches could be left out; if not, leaving the patch out leaves out it alone.
-        regions_are_patients: Whether every patient has one region, so that leaving either out is the same.
+        regions: Regions of these patients.
         forms: Both forms under each gallery.
         baselines: What less would do, under the strictest gallery.
     """
@@ -150,9 +150,14 @@ class BiomarkerResult:
     setting: Setting
     shared: bool
     places_known: bool
-    regions_are_patients: bool
+    regions: int
     forms: tuple[InferenceScore, ...]
     baselines: tuple[InferenceScore, ...]
+
+    @property
+    def regions_are_patients(self) -> bool:
+        """Whether every patient has one region, so that leaving either out is the same."""
+        return self.regions == self.patients
 
     def form(self, name: Form, leave: Leave) -> InferenceScore:
         """One of the forms."""
@@ -205,7 +210,7 @@ def score_biomarkers(problem: Problem, setting: Setting | None = None) -> Biomar
         setting=chosen,
         shared=problem.shared,
         places_known=places_known(cohort),
-        regions_are_patients=len(np.unique(_own_regions(cohort))) == problem.resamples.patients,
+        regions=len(np.unique(_own_regions(cohort))),
         forms=tuple(forms),
         baselines=tuple(_baselines(problem, chosen)),
     )

@@ -51,6 +51,7 @@ class HeldOut:
         part: The held-out patients and their sections.
         engines: The bundle's towers.
         cohort: The patients as these embed them, in the order of the sections.
+        galleries: Other regions of the same patients, several each, in patches that overlap.
     """
 
     bundle: Bundle
@@ -59,6 +60,7 @@ class HeldOut:
     part: Part
     engines: Engines
     cohort: EmbeddedCohort
+    galleries: EmbeddedCohort
 
 
 def embed_part(engines: Engines, sections: Iterable[tuple[Patient, Section]]) -> EmbeddedCohort:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..cohort import GALLERY_OVERLAP, GALLERY_PANELS, GALLERY_STRIDE
+from ..synthetic import MARKERS
 from .evaluate import INFORMATIVE, Evaluation
 from .expression import InferenceScore
 from .imputation import FORMS
@@ -22,7 +24,7 @@ def _parts(evaluation: Evaluation) -> list[tuple[str, str]]:
     return [
         ("Retrieval", _retrieval(evaluation)),
         ("Biomarkers from the atlas", _markers(evaluation)),
-        ("Biomarkers under the four galleries", render_galleries(evaluation.galleries)),
+        ("Biomarkers under the four galleries", _galleries(evaluation)),
         ("Intervals", _coverage(evaluation)),
         *((section.title, "\n".join(section.lines)) for section in evaluation.sections),
     ]
@@ -62,6 +64,11 @@ def evaluation_metrics(evaluation: Evaluation) -> dict[str, Any]:
                 score.marker: {name: number(getattr(score, name)) for name in _COVERAGES}
                 for score in evaluation.coverage
             },
+        },
+        "gallery_cohort": {
+            "patients": evaluation.galleries.patients,
+            "regions": evaluation.galleries.regions,
+            "patches": evaluation.galleries.patches,
         },
         "galleries": {
             name: {score.leave: _gallery(score) for score in evaluation.galleries.forms if score.name == name}
@@ -116,6 +123,19 @@ def _markers(evaluation: Evaluation) -> str:
     )
     names = ("marker", "patches", "H&E + notes", "H&E alone", "notes alone", "ceiling", "within")
     return head + "\n\n" + table(names, rows)
+
+
+def _galleries(evaluation: Evaluation) -> str:
+    lacking = sum(len(panel) < len(MARKERS) for panel in GALLERY_PANELS)
+    result = evaluation.galleries
+    gaps = sum(marker.kept and marker.patches < result.patches for marker in result.forms[1].markers)
+    head = (
+        "Other regions of the held-out patients than in the rest of these tables, several of each, cut as the "
+        f"published atlas is (patches {GALLERY_STRIDE} px apart, {100 * GALLERY_OVERLAP:.0f} % overlap). Of every "
+        f"{len(GALLERY_PANELS)} patients {lacking} are stained with a panel that lacks markers: {gaps} of those in "
+        "this mean are not measured everywhere."
+    )
+    return head + " " + render_galleries(result)
 
 
 def _coverage(evaluation: Evaluation) -> str:

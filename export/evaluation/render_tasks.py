@@ -89,9 +89,9 @@ def render_galleries(result: BiomarkerResult) -> str:
     kept = sum(marker.kept for marker in result.forms[1].markers)
     head = (
         f"Mean correlation of inferred and measured expression over {kept} markers that more than 80 % of "
-        f"{result.gallery_patches} gallery patches measured, {result.patches} patches of {result.patients} patients; "
-        f"{setting}. Published: a marker that a neighbour did not measure counts as −1; honest: it does not count. "
-        "Inside regions: mean over the regions."
+        f"{result.gallery_patches} gallery patches measured, {result.patches} patches of {result.regions} regions of "
+        f"{result.patients} patients; {setting}. Published: a marker that a neighbour did not measure counts as −1; "
+        "honest: it does not count. Inside regions: mean over the regions."
     )
     notes = []
     if not result.shared:

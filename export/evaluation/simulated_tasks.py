@@ -43,14 +43,15 @@ def heads_task(held_out: HeldOut) -> Section | None:
     parts: list[str] = []
     metrics: dict[str, object] = {}
     for head in heads:
-        graph, cases = held_out.bundle.read(head.file), held_out.bundle.read(head.cases)
+        graph = held_out.bundle.read(head.file)
         try:
             if head.kind == "survival":
+                cases = held_out.bundle.read(head.cases)
                 survival = score_survival(head, graph, cases, patients, held_out.cohort)
                 parts.append(render_synthetic_survival(survival))
                 metrics[head.name] = json_value(survival)
             elif head.kind == "slide_classifier":
-                classes = score_classifier(head, graph, cases, held_out.cohort)
+                classes = score_classifier(head, graph, held_out.cohort)
                 parts.append(render_synthetic_classes(classes))
                 metrics[head.name] = json_value(classes)
         except CohortError as error:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from ..model import HeTower, MifTower, TextTower, Towers
+from ..model import HeTower, MifTower, MobileTower, TextTower, Towers
 from ..tower_graphs import TowerGraphs
 
 OPSET = 20
@@ -32,14 +32,14 @@ def export_towers(towers: Towers) -> TowerGraphs:
     return TowerGraphs(*(serialise(trace_tower(tower)) for tower in (towers.he, towers.mif, towers.text)))
 
 
-def trace_tower(tower: HeTower | MifTower | TextTower) -> ir.Model:
+def trace_tower(tower: HeTower | MobileTower | MifTower | TextTower) -> ir.Model:
     """Trace any tower; its weights stay where they are, in memory or mapped from a file."""
-    if isinstance(tower, HeTower):
+    if isinstance(tower, HeTower | MobileTower):
         return _trace_he(tower)
     return _trace_mif(tower) if isinstance(tower, MifTower) else _trace_text(tower)
 
 
-def _trace_he(tower: HeTower) -> ir.Model:
+def _trace_he(tower: HeTower | MobileTower) -> ir.Model:
     """With input `tiles` uint8 (n, s, s, 3)."""
     side = tower.config.tile
     tiles = torch.randint(0, 256, (3, side, side, 3), dtype=torch.uint8)

@@ -14,8 +14,8 @@ from haiku_edge.runtime.notes import Tokenizer, metadata_prompt
 from ..synthetic import render_region, simulate_cohort
 from ..texts import encode_texts
 
-CASES = 2
-"""Enough to see a wrong operator; a tile takes a full-size tower two seconds."""
+CASES = 8
+"""Enough to judge an engine by the neighbours of its vectors; a tile takes a full-size tower two seconds."""
 
 CHANNELS = 5
 SIDE = 256
@@ -33,8 +33,8 @@ def golden_inputs(markers: int, tokenizer: Tokenizer | None) -> Inputs:
         tokenizer: The text tower's; None for a model without one.
 
     Returns:
-        Tower ('he', 'mif', 'text') → input name → array, `CASES` rows each. The second mIF patch has a channel less
-        than the first, and the texts differ in length, so that padding is in it.
+        Tower ('he', 'mif', 'text') → input name → array, `CASES` rows each. All mIF patches but the first have a
+        channel less, and the texts differ in length, so that padding is in it.
     """
     patients = simulate_cohort(CASES, seed=_SEED)
     regions = [render_region(patient, SIDE, SIDE) for patient in patients]

@@ -45,7 +45,7 @@ class GraphFiles:
     storage: Storage
 
     def read_weights(self) -> dict[str, bytes]:
-        """Name → bytes of each file of weights, as `choose_engine` takes them."""
+        """Name → bytes of each file of weights, as `plain_engine` takes them."""
         return {path.name: path.read_bytes() for path in self.weights}
 
 

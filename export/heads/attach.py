@@ -19,13 +19,14 @@ NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """As the manifest's schema has it."""
 
 
-def add_heads(bundle: Bundle, heads: Sequence[TrainedHead], out: Path) -> Manifest:
+def add_heads(bundle: Bundle, heads: Sequence[TrainedHead], out: Path, *, force: bool = False) -> Manifest:
     """Write a bundle with the old one's parts and these heads.
 
     Args:
         bundle: The old bundle.
         heads: Heads that were trained on vectors of its towers.
         out: Folder of the new bundle.
+        force: Replace an older bundle there.
 
     Returns:
         The new manifest.
@@ -35,7 +36,7 @@ def add_heads(bundle: Bundle, heads: Sequence[TrainedHead], out: Path) -> Manife
         OutputExistsError, DiskFullError, OutputNotWritableError: It can't be written.
         BundleAlteredError: The old bundle changed meanwhile; what is in `out` stays.
     """
-    check_addition(bundle, [head.section.name for head in heads], out)
+    check_addition(bundle, [head.section.name for head in heads], out, force=force)
     stated = {name: getattr(bundle.manifest, name) for name in Description.model_fields}
     stated["heads"] = (*bundle.manifest.heads, *(head.section for head in heads))
     make_directory(out.parent)
@@ -46,12 +47,12 @@ def add_heads(bundle: Bundle, heads: Sequence[TrainedHead], out: Path) -> Manife
         return write_bundle(out, Description(**stated), contents)
 
 
-def check_addition(bundle: Bundle, names: Sequence[str], out: Path) -> None:
+def check_addition(bundle: Bundle, names: Sequence[str], out: Path, *, force: bool = False) -> None:
     """Refuse names and places before hours of training, not after.
 
     Raises:
         UsageError: A name can't be one, or is taken, or `out` is the old bundle.
-        OutputExistsError: Something that is no bundle is in `out`.
+        OutputExistsError: Something is in `out` that is no bundle, or is one and `force` is off.
     """
     taken = {head.name for head in bundle.manifest.heads}
     for name in names:
@@ -63,4 +64,4 @@ def check_addition(bundle: Bundle, names: Sequence[str], out: Path) -> None:
             raise UsageError(f"The bundle has a head {name!r} already. Give the new one another --name.")
     if out.resolve() == bundle.root:
         raise UsageError("The new bundle can't replace the one that it is made from. Name another folder with --out.")
-    check_replaceable(out)
+    check_replaceable(out, force=force)

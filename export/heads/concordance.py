@@ -79,6 +79,7 @@ def dynamic_auroc(
     """Cumulative/dynamic AUROC at one time: those dead by then against those alive after it.
 
     The dead count by one over the probability of not being censored before their death (Uno and others, JASA 2007).
+    Each weighting estimates that probability from its own patients, so that an interval holds its uncertainty too.
 
     Args:
         risk: (p,), higher is worse.
@@ -93,17 +94,20 @@ def dynamic_auroc(
     use = dead | alive
     if not dead.any() or not alive.any():
         return np.full(len(weights), np.nan)
-    kept = np.where(dead, 1 / _uncensored_before(target), 1.0)
-    return weighted_auroc(risk[use], dead[use], (weights * kept)[:, use])
+    stays = np.where(dead, _uncensored_before(target, weights), 1.0)
+    # Whom a draw does not hold counts 0, even where all who were at risk had been censored before.
+    counts = np.divide(weights, stays, out=np.zeros_like(stays), where=stays > 0)
+    return weighted_auroc(risk[use], dead[use], counts[:, use])
 
 
-def _uncensored_before(target: SurvivalTarget) -> NDArray[np.float64]:
-    """(p,) Kaplan-Meier estimate of not being censored just before each patient's time."""
+def _uncensored_before(target: SurvivalTarget, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(b, p) Kaplan-Meier estimates of not being censored just before each patient's time, one for each weighting."""
     times = np.unique(target.months)
-    at_risk = np.array([(target.months >= time).sum() for time in times])
-    censored = np.array([((target.months == time) & ~target.events).sum() for time in times])
-    died = np.array([((target.months == time) & target.events).sum() for time in times])
+    here = target.months[:, None] == times
+    at_risk = weights @ (target.months[:, None] >= times).astype(np.float64)
+    censored, died = (weights @ (here & kind[:, None]).astype(np.float64) for kind in (~target.events, target.events))
     # The dead of a time leave before the censored of it.
-    left = np.maximum(at_risk - died, 1)
-    before = np.concatenate([[1.0], np.cumprod(1 - censored / left)[:-1]])
-    return np.asarray(before[np.searchsorted(times, target.months)])
+    left = at_risk - died
+    lost = np.divide(censored, left, out=np.zeros_like(left), where=left > 0)
+    before = np.hstack([np.ones((len(weights), 1)), np.cumprod(1 - lost, axis=1)[:, :-1]])
+    return np.asarray(before[:, np.searchsorted(times, target.months)])

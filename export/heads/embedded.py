@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from haiku_edge.runtime.bundle.manifest import HeadSection
+from haiku_edge.runtime.bundle import HeadSection
 from haiku_edge.runtime.errors import CohortError
 from haiku_edge.runtime.inference.heads import read_head_cases
 
@@ -23,7 +23,7 @@ from .clinical import DEFAULT_FACTS, clinical_risk, clinical_risk_out_of_fold
 from .concordance import score_risk
 from .folds import fold_numbers
 from .nested import Say, quiet
-from .scores import ClassScores, score_classes
+from .scores import ClassScores, read_class_scores, score_classes
 from .settings import preset
 from .targets import SurvivalTarget, Target, check_size, read_classes, read_survival
 from .train import TrainedHead, train_slide_head, train_survival_head
@@ -153,7 +153,7 @@ class SyntheticClasses:
     Attributes:
         name: The head.
         classes: Its classes.
-        cross_validated: On its training patients, out of fold.
+        cross_validated: On its training patients, by the nested cross-validation that came with the training.
         held_out: On the test patients.
         patients: Training patients of the head.
         held_out_patients: Test patients.
@@ -167,15 +167,20 @@ class SyntheticClasses:
     held_out_patients: int
 
 
-def score_classifier(section: HeadSection, graph: bytes, cases: bytes, held_out: EmbeddedCohort) -> SyntheticClasses:
-    """Score a bundle's slide classifier on its training patients, out of fold, and on test patients; as above."""
-    stored = read_head_cases(cases, section)
+def score_classifier(section: HeadSection, graph: bytes, held_out: EmbeddedCohort) -> SyntheticClasses:
+    """Score a bundle's slide classifier on test patients, beside what its manifest says of its training patients.
+
+    The cases that ship are for calibration: what folds of other shares of the classes say is not ranked together.
+
+    Raises:
+        CohortError: The test patients lack the fact.
+    """
     test = read_classes(held_out, section.target)
     codes = np.array([section.classes.index(test.classes[code]) for code in test.codes], np.int64)
     scored = run_head(graph, make_bags(held_out, section.features, test.patients))
-    inside = score_classes(stored.scores, stored.labels, np.arange(len(stored.patients)))
     outside = score_classes(scored, codes, np.arange(len(test)))
-    return SyntheticClasses(section.name, section.classes, inside, outside, len(stored.patients), len(test))
+    inside = read_class_scores(section.metrics)
+    return SyntheticClasses(section.name, section.classes, inside, outside, section.patients, len(test))
 
 
 def run_head(graph: bytes, bags: Bags) -> NDArray[np.float64]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from haiku_edge.runtime.bundle.manifest import HeadSection
+from haiku_edge.runtime.bundle import HeadSection
 
 from ..evaluation.bootstrap import Estimate
 from ..evaluation.tables import json_value, spanned, table
 from .classify import ClassEvaluation
 from .embedded import SyntheticClasses, SyntheticSurvival
 from .probes import ProbeEvaluation
-from .scores import ClassScores
+from .scores import ClassScores, read_estimate
 from .survival import SurvivalEvaluation
 from .targets import ClassTarget
 
@@ -121,8 +121,7 @@ def render_head(section: HeadSection) -> str:
     for key in ("concordance", "auroc", "balanced_accuracy", "macro_f1"):
         value = section.metrics.get(key)
         if isinstance(value, dict):
-            numbers = [float(x) if isinstance(x, int | float) else float("nan") for x in value.values()]
-            lines.append(f"  cross-validated {key.replace('_', ' ')}: {spanned(Estimate(*numbers))}")
+            lines.append(f"  cross-validated {key.replace('_', ' ')}: {spanned(read_estimate(value))}")
     return "\n".join(lines)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,18 @@ def score_classes(
     ranked = [weighted_auroc(even[:, c], truth[:, c] > 0, weights) for c in range(scores.shape[1])]
     confusion = _confusion(truth, np.eye(scores.shape[1])[scores.argmax(axis=1)], weights)
     return ClassScores(first_of(np.mean(ranked, axis=0)), *(first_of(values) for values in _from_confusion(confusion)))
+
+
+def read_class_scores(metrics: Mapping[str, object]) -> ClassScores:
+    """Read back the scores that a trained classifier's manifest holds; NaN for what is not there."""
+    return ClassScores(*(read_estimate(metrics.get(field.name)) for field in fields(ClassScores)))
+
+
+def read_estimate(value: object) -> Estimate:
+    """Read back a figure with its interval from JSON; NaN for what is not there."""
+    held = value if isinstance(value, Mapping) else {}
+    numbers = (held.get(field.name) for field in fields(Estimate))
+    return Estimate(*(float(number) if isinstance(number, int | float) else float("nan") for number in numbers))
 
 
 def weighted_auroc(

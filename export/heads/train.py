@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from torch import nn
 
-from haiku_edge.runtime.bundle.manifest import HeadSection
+from haiku_edge.runtime.arrow import list_column, table_bytes
+from haiku_edge.runtime.bundle import HeadSection
 from haiku_edge.runtime.errors import CohortError
 
 from ..evaluation.embedded_cohort import EmbeddedCohort
@@ -81,8 +81,7 @@ def train_survival_head(
     """
     check_risk_features(cohort, (features,), (time, event))
     target = read_survival(cohort, time, event)
-    check_size(target, folds)
-    bags = make_bags(cohort, features, target.patients)
+    bags = _bags(cohort, features, target, folds)
     found = cross_validate(bags, target, grid, fold_numbers(target.strata, folds, seed), seed, say)
     scores = score_risk(found.scores[:, 0], target)
     head = train_head(bags, target, grid, seed)
@@ -106,10 +105,7 @@ def train_slide_head(
 
     Arguments and errors as `train_survival_head`; `target` is the fact, `groups` are its classes, see `read_classes`.
     """
-    check_class_features(cohort, features, target)
-    classes = read_classes(cohort, target, groups)
-    check_size(classes, folds)
-    bags = make_bags(cohort, features, classes.patients)
+    classes, bags = _classes(cohort, features, target, groups, folds)
     found = cross_validate(bags, classes, grid, fold_numbers(classes.strata, folds, seed), seed, say)
     scores = score_classes(found.scores, classes.codes, np.arange(len(classes)), found.folds)
     head = train_head(bags, classes, grid, seed)
@@ -132,10 +128,7 @@ def train_tile_head(
     A case is a tile here, so that probabilities of tiles are calibrated on tiles. Arguments and errors as
     `train_survival_head`.
     """
-    check_class_features(cohort, features, target)
-    classes = read_classes(cohort, target, groups)
-    check_size(classes, folds)
-    bags = make_bags(cohort, features, classes.patients)
+    classes, bags = _classes(cohort, features, target, groups, folds)
     codes = classes.codes[bags.owners]
     found = probe_out_of_fold(bags.vectors, codes, bags.owners, folds, seed)
     strength = choose_strength(bags.vectors, codes, bags.owners, seed)
@@ -156,20 +149,31 @@ def write_cases(target: Target, scores: NDArray[np.float64]) -> bytes:
     months, events = np.full(len(target), np.nan), np.zeros(len(target), np.bool_)
     if isinstance(target, SurvivalTarget):
         months, events = target.months, target.events
-    flat = pa.array(np.ascontiguousarray(scores, np.float32).ravel(), pa.float32())
     table = pa.table(
         {
             "patient": pa.array(target.patients.tolist(), pa.string()),
-            "scores": pa.FixedSizeListArray.from_arrays(flat, scores.shape[1]),
+            "scores": list_column(scores),
             "label": pa.array(_labels(target), pa.string()),
             "time": pa.array(months, pa.float32()),
             "event": pa.array(events, pa.bool_()),
         }
     )
-    sink = io.BytesIO()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
+    return table_bytes(table)
+
+
+def _classes(
+    cohort: EmbeddedCohort, features: Features, fact: str, groups: Sequence[str], folds: int
+) -> tuple[ClassTarget, Bags]:
+    """The classes of the patients and their vectors, where the cohort may and can teach them."""
+    check_class_features(cohort, features, fact)
+    classes = read_classes(cohort, fact, groups)
+    return classes, _bags(cohort, features, classes, folds)
+
+
+def _bags(cohort: EmbeddedCohort, features: Features, target: Target, folds: int) -> Bags:
+    """The vectors of the patients whose answer is known, where they are enough for so many folds."""
+    check_size(target, folds)
+    return make_bags(cohort, features, target.patients)
 
 
 def _pack(

@@ -14,10 +14,11 @@ from torch import nn
 
 from .bert import TextTower
 from .config import TowersConfig
+from .mobile import MobileTower
 from .musk import HeTower
 from .virtues import MarkerTable, MifTower
 
-Tower = TypeVar("Tower", HeTower, MifTower, TextTower)
+Tower = TypeVar("Tower", HeTower, MobileTower, MifTower, TextTower)
 
 
 @dataclass(frozen=True, slots=True)

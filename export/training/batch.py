@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -53,13 +53,16 @@ class _Change(Protocol):
     def __call__(self, tensor: Tensor, /) -> Tensor: ...
 
 
-class BatchSource(Protocol):
+B_co = TypeVar("B_co", covariant=True)
+
+
+class Source(Protocol[B_co]):
     """Where batches come from. A batch depends on its number alone, so that a resumed training meets the same ones."""
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> B_co:
         """The training batch of one step, counted from 0."""
         ...
 
-    def held_out(self) -> Iterator[Batch]:
+    def held_out(self) -> Iterator[B_co]:
         """Batches of the validation patients, always the same ones; none where there are no such patients."""
         ...

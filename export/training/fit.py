@@ -40,7 +40,7 @@ class Recipe:
         threads: Processor threads.
     """
 
-    steps: int = 800
+    steps: int = 1600
     sampling: Sampling = field(default_factory=Sampling)
     rate: float = 1e-3
     warm_up: float = 0.06

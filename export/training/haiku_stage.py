@@ -11,15 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from haiku_edge.runtime.atomic import atomic_write
+from haiku_edge.runtime.bundle import KnownPatients
 from haiku_edge.runtime.errors import CohortError, UsageError
 
+from ..checkpoint import read_known, write_known
+from ..checkpoint.known import DIGESTS_KEY
 from ..dataset import PatchDataset, open_dataset
 from ..model import TowersConfig, count_parameters, read_towers
 from .loop import STATE_FILE, TOWERS_FOLDER, Report, fit
 from .loss import LossSettings
 from .mif_cache import encode_dataset
 from .patch_source import Draw, PatchSource, Reading
-from .patients import DIGESTS_KEY, Known, known_patients, read_known, split_dataset, write_known
+from .patients import known_patients, split_dataset
 from .released import fits_released, write_released
 from .run_folder import describe_run, open_run, read_run, started
 from .schedule import Schedule
@@ -206,7 +209,7 @@ def _about(
     settings: LoopSettings,
     start: Start,
     counts: tuple[int, int],
-    known: Known,
+    known: KnownPatients,
 ) -> dict[str, Any]:
     chosen = {key: value for key, value in asdict(options).items() if key not in ("start", "mif")}
     return {
@@ -224,7 +227,7 @@ def _about(
     }
 
 
-def _keep(out: Path, start: Start, outcome: Outcome, counts: tuple[int, int], known: Known) -> Trained:
+def _keep(out: Path, start: Start, outcome: Outcome, counts: tuple[int, int], known: KnownPatients) -> Trained:
     """Leave tokenizer, figures and, where it can hold the sizes, the released layout beside the best towers."""
     if start.tokenizer is not None:
         (out / TOKENIZER_FILE).parent.mkdir(exist_ok=True)
@@ -242,7 +245,7 @@ def _keep(out: Path, start: Start, outcome: Outcome, counts: tuple[int, int], kn
 
 def _known(
     dataset: PatchDataset, train: NDArray[np.int64], held_out: NDArray[np.int64], options: HaikuOptions
-) -> Known:
+) -> KnownPatients:
     """The patients of this training, and of the one whose weights it starts from."""
     known = known_patients(dataset.patients, train, held_out)
     for folder in (options.start, options.mif):

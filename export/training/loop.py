@@ -1,4 +1,4 @@
-"""The training loop of the towers: batches made ahead, looks at held-out patients, states on disk."""
+"""The training loop: batches made ahead, looks at held-out patients, states on disk."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from .batch import Batch, BatchSource
+from .batch import Source
 from .logs import Log, open_log
-from .state import read_state, write_state, write_towers
-from .trainer import Outcome, Trainer
+from .state import read_state, write_state
+from .trainer import B, Learner, Outcome
 
 STATE_FILE = "state.pt"
 TOWERS_FOLDER = "towers"
@@ -42,8 +42,8 @@ Report = Callable[[Progress], None]
 
 
 def fit(
-    trainer: Trainer,
-    source: BatchSource,
+    trainer: Learner[B],
+    source: Source[B],
     report: Report = lambda _: None,
     *,
     folder: Path | None = None,
@@ -85,11 +85,11 @@ def fit(
                 losses.clear()
             if trainer.finished():
                 break
-    trainer.towers.train(False)
+    trainer.set_training(False)
     return trainer.outcome()
 
 
-def _ahead(source: BatchSource, trainer: Trainer) -> Iterator[Batch]:
+def _ahead(source: Source[B], trainer: Learner[B]) -> Iterator[B]:
     """The batches of the steps to come, each made while the one before is trained on."""
     steps = trainer.settings.schedule.steps
     with ThreadPoolExecutor(1) as pool:
@@ -101,7 +101,7 @@ def _ahead(source: BatchSource, trainer: Trainer) -> Iterator[Batch]:
             yield batch
 
 
-def _look(trainer: Trainer, source: BatchSource, folder: Path | None, fingerprint: str, log: Log) -> float | None:
+def _look(trainer: Learner[B], source: Source[B], folder: Path | None, fingerprint: str, log: Log) -> float | None:
     """Look at the validation patients, keep the towers if they are the best, and keep the state."""
     held_out = trainer.held_out_loss(source)
     better = trainer.judge(held_out)
@@ -109,7 +109,7 @@ def _look(trainer: Trainer, source: BatchSource, folder: Path | None, fingerprin
         log.write(trainer.standing.step, {"loss/held_out": held_out})
     if folder is not None:
         if better:
-            write_towers(folder / TOWERS_FOLDER, trainer.towers)
+            trainer.keep(folder / TOWERS_FOLDER)
         write_state(folder / STATE_FILE, {**trainer.state(), "fingerprint": fingerprint})
     return held_out
 

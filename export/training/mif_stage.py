@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from haiku_edge.runtime.bundle import KnownPatients
 from haiku_edge.runtime.errors import UsageError
 
+from ..checkpoint.known import DIGESTS_KEY
 from ..dataset import PatchDataset, open_dataset
 from ..model import MifConfig, published_config
 from .gradients import autocast
@@ -20,7 +22,7 @@ from .loop import LOG_FOLDER, STATE_FILE, Progress, Report, deterministic
 from .masked import MaskedAutoencoder, Masking
 from .masked_source import Chunk, MaskedDraw, MaskedSource
 from .mif_file import write_mif_encoder
-from .patients import DIGESTS_KEY, Known, known_patients, split_dataset
+from .patients import known_patients, split_dataset
 from .run_folder import describe_run, open_run, read_run
 from .schedule import cosine_between
 from .start import PRESETS, pick_device
@@ -202,7 +204,7 @@ def _config(preset: str, markers: int) -> MifConfig:
     return replace(base, markers=markers)
 
 
-def _about(dataset: PatchDataset, options: MifOptions, known: Known) -> dict[str, Any]:
+def _about(dataset: PatchDataset, options: MifOptions, known: KnownPatients) -> dict[str, Any]:
     return {
         "stage": "mif",
         "options": asdict(options),

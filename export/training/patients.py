@@ -1,22 +1,14 @@
-"""Whom a training learns from and who judges it: split before anything is learned, and written down as digests."""
+"""Whom a training learns from and who judges it: split before anything is learned."""
 
 from __future__ import annotations
-
-import hashlib
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from haiku_edge.runtime.atomic import atomic_write
-from haiku_edge.runtime.errors import CheckpointLayoutError, CohortError
-from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
+from haiku_edge.runtime.bundle import KnownPatients
+from haiku_edge.runtime.errors import CohortError
 
 from ..dataset import FolderDataset, PatchDataset
-from .run_folder import RUN_FILE, read_run
 
 HELD_OUT_SHARE = 0.1
 """Share of the patients that a training is judged on."""
@@ -24,71 +16,10 @@ HELD_OUT_SHARE = 0.1
 TRAINING_ROLES = ("", "atlas")
 """Roles of patients that a training may learn from: those kept for calibration or test must not be known to it."""
 
-PATIENTS_FILE = "patients.json"
-DIGESTS_KEY = "patient_digests"
 
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Patients that weights have seen, as digests.
-
-    Attributes:
-        train: Patients learned from.
-        held_out: Patients that judged, and so chose the weights that were kept.
-    """
-
-    train: tuple[str, ...] = ()
-    held_out: tuple[str, ...] = ()
-
-    def with_earlier(self, earlier: Known) -> Known:
-        """These and those of the training that this one went on from."""
-        pairs = (self.train, earlier.train), (self.held_out, earlier.held_out)
-        train, held_out = (tuple(sorted({*own, *other})) for own, other in pairs)
-        return Known(train, held_out)
-
-    def as_json(self) -> dict[str, list[str]]:
-        """As `run.json` and `patients.json` hold them."""
-        return {"train": list(self.train), "held_out": list(self.held_out)}
-
-
-def patient_digest(name: str) -> str:
-    """SHA-256 of a patient's name in UTF-8, as hexadecimal digits.
-
-    There is no salt, so that whoever has a name can see whether a model knows it, in whichever dataset it stands. It
-    keeps names from being read by chance, no more: a short pseudonym can be guessed.
-    """
-    return hashlib.sha256(name.encode()).hexdigest()
-
-
-def known_patients(patients: NDArray[np.str_], train: NDArray[np.int64], held_out: NDArray[np.int64]) -> Known:
+def known_patients(patients: NDArray[np.str_], train: NDArray[np.int64], held_out: NDArray[np.int64]) -> KnownPatients:
     """The digests of the patients of these rows."""
-    return Known(_digests(patients[train].tolist()), _digests(patients[held_out].tolist()))
-
-
-def write_known(folder: Path, known: Known) -> None:
-    """Write `patients.json` beside weights."""
-    what = "SHA-256 of the UTF-8 name of each patient that the weights were trained on, or chosen by"
-    document = {"notice": RESEARCH_USE_ONLY, "what": what, **known.as_json()}
-    atomic_write(folder / PATIENTS_FILE, (json.dumps(document, indent=1) + "\n").encode())
-
-
-def read_known(folder: Path) -> Known:
-    """The patients that the weights of a folder have seen; nobody where it does not say, as the published one does not.
-
-    Raises:
-        CheckpointLayoutError: `patients.json` is damaged.
-        CheckpointIncompleteError: `run.json` is damaged.
-    """
-    if (folder / PATIENTS_FILE).is_file():
-        try:
-            stated = json.loads((folder / PATIENTS_FILE).read_bytes())
-        except (OSError, ValueError):
-            stated = None
-    else:
-        stated = read_run(folder).get(DIGESTS_KEY, {}) if (folder / RUN_FILE).is_file() else {}
-    if not isinstance(stated, dict):
-        raise CheckpointLayoutError(f"{PATIENTS_FILE} of {folder.name} is damaged. Copy the folder again.")
-    return Known(*(tuple(map(str, stated.get(key, ()))) for key in ("train", "held_out")))
+    return KnownPatients.of_names(patients[train].tolist(), patients[held_out].tolist())
 
 
 def split_dataset(dataset: PatchDataset, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -111,10 +42,6 @@ def split_dataset(dataset: PatchDataset, seed: int) -> tuple[NDArray[np.int64], 
         )
     train, held_out = split_patients(dataset.patients[rows], seed)
     return rows[train], rows[held_out]
-
-
-def _digests(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({patient_digest(name) for name in names}))
 
 
 def split_patients(

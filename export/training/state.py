@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,21 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def write_towers(directory: Path, towers: Towers) -> None:
-    """Write the towers as `read_towers` takes them; older ones there are replaced once the new are whole.
+    """Write the towers as `read_towers` takes them; see `write_folder`."""
+    write_folder(directory, lambda beside: save_towers(towers, beside))
+
+
+def write_folder(directory: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder beside, which then takes the place of an older one.
 
     Raises:
-        OutputNotWritableError, DiskFullError: They can't be written.
+        OutputNotWritableError, DiskFullError: It can't be written.
     """
     beside, aside = directory.with_name(f".{directory.name}.part"), directory.with_name(f".{directory.name}.old")
     for leftover in (beside, aside):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        save_towers(towers, beside)
+        write(beside)
         if directory.exists():
             directory.rename(aside)
         beside.rename(directory)

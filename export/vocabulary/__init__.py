@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from .aliases import ALIASES, AMBIGUOUS, AliasRule, AmbiguousName
+from haiku_edge.runtime.vocabulary import (
+    ALIASES,
+    AMBIGUOUS,
+    LEARNED_MARKERS,
+    MARKER_VECTOR_WIDTH,
+    PUBLISHED_MARKERS,
+    AliasRule,
+    AmbiguousName,
+    Panel,
+    canonical_marker,
+    canonical_markers,
+    canonical_panel,
+    is_blank,
+    nearest_names,
+)
+
 from .captions import INTRODUCTIONS, TRANSITIONS, kept_facts, metadata_only, split_metadata, write_caption
 from .labels import DISEASE_TEMPLATES, TISSUE_TEMPLATES, canon_disease, canon_tissue, prompts
-from .markers import Panel, canonical_marker, canonical_markers, canonical_panel, is_blank
-from .names import LEARNED_MARKERS, MARKER_VECTOR_WIDTH, PUBLISHED_MARKERS
 from .vectors import add_marker, read_marker_vectors
 
 __all__ = [
@@ -31,6 +44,7 @@ __all__ = [
     "is_blank",
     "kept_facts",
     "metadata_only",
+    "nearest_names",
     "prompts",
     "read_marker_vectors",
     "split_metadata",

@@ -18,9 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from haiku_edge.runtime.errors import PanelError, UnreadableDatasetError, UsageError
-
-from .markers import canonical_markers, is_blank
-from .names import MARKER_VECTOR_WIDTH, PUBLISHED_MARKERS
+from haiku_edge.runtime.vocabulary import MARKER_VECTOR_WIDTH, PUBLISHED_MARKERS, canonical_markers, is_blank
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,39}")
 _MAX_BYTES = 16 * 2**20

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..arrow import list_column, list_matrix, missing_numbers, table_bytes
 from ..errors import BundleContentError
 
 METADATA_KEY = b"haiku_edge.pictures"
@@ -99,12 +100,12 @@ def write_patches(table: PatchTable) -> bytes:
         *(pa.array(texts.tolist(), pa.string()) for texts in _texts(table)),
         pa.array(table.x, pa.float32()),
         pa.array(table.y, pa.float32()),
-        _lists(table.expression, pa.float32()),
-        _lists(np.where(np.isnan(table.positive), NOT_KNOWN, table.positive).astype(np.uint8), pa.uint8()),
+        list_column(table.expression),
+        list_column(np.where(np.isnan(table.positive), NOT_KNOWN, table.positive), np.uint8),
         pa.array(pictures.composite_offset, pa.int64()),
         pa.array(pictures.composite_length, pa.int64()),
-        _lists(pictures.channel_offset, pa.int64()),
-        _lists(pictures.channel_length, pa.int64()),
+        list_column(pictures.channel_offset, np.int64),
+        list_column(pictures.channel_length, np.int64),
     ]
     legend = {
         "colours": pictures.colours,
@@ -113,10 +114,7 @@ def write_patches(table: PatchTable) -> bytes:
         "channel_side": pictures.channel_side,
     }
     schema = patches_schema(table.expression.shape[1]).with_metadata({METADATA_KEY: json.dumps(legend).encode()})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, schema) as writer:
-        writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-    return bytes(sink.getvalue())
+    return table_bytes(pa.Table.from_arrays(columns, schema=schema))
 
 
 def read_patches(data: bytes, markers: tuple[str, ...]) -> PatchTable:
@@ -132,7 +130,8 @@ def read_patches(data: bytes, markers: tuple[str, ...]) -> PatchTable:
         raise _refused(f"it is no Arrow file ({error})") from None
     if not table.schema.remove_metadata().equals(patches_schema(len(markers))):
         raise _refused("its columns are not those of this version, or it has another number of markers")
-    if any(column.null_count for column in table.columns):
+    lists = (column for column in table.columns if pa.types.is_fixed_size_list(column.type))
+    if any(column.null_count for column in table.columns) or any(map(missing_numbers, lists)):
         raise _refused("a value is missing")
     read = PatchTable(
         patches=_strings(table, "patch"),
@@ -142,7 +141,7 @@ def read_patches(data: bytes, markers: tuple[str, ...]) -> PatchTable:
         panels=_strings(table, "panel"),
         x=_numbers(table, "x", np.float32),
         y=_numbers(table, "y", np.float32),
-        expression=_matrix(table, "expression", len(markers), np.float32),
+        expression=list_matrix(table, "expression", np.float32, len(markers)),
         positive=_positive(table, len(markers)),
         pictures=_pictures(table, markers),
     )
@@ -163,8 +162,8 @@ def _pictures(table: pa.Table, markers: tuple[str, ...]) -> PictureTable:
     return PictureTable(
         composite_offset=_numbers(table, "composite_offset", np.int64),
         composite_length=_numbers(table, "composite_length", np.int64),
-        channel_offset=_matrix(table, "channel_offset", len(markers), np.int64),
-        channel_length=_matrix(table, "channel_length", len(markers), np.int64),
+        channel_offset=list_matrix(table, "channel_offset", np.int64, len(markers)),
+        channel_length=list_matrix(table, "channel_length", np.int64, len(markers)),
         colours=colours,
         ranges=ranges,
         composite_side=sides[0],
@@ -173,7 +172,7 @@ def _pictures(table: pa.Table, markers: tuple[str, ...]) -> PictureTable:
 
 
 def _positive(table: pa.Table, markers: int) -> NDArray[np.float32]:
-    stored = _matrix(table, "positive", markers, np.uint8)
+    stored = list_matrix(table, "positive", np.uint8, markers)
     if not np.isin(stored, (0, 1, NOT_KNOWN)).all():
         raise _refused("a patch is neither positive nor negative for a marker")
     return np.where(stored == NOT_KNOWN, np.nan, stored).astype(np.float32)
@@ -200,25 +199,12 @@ def _texts(table: PatchTable) -> tuple[NDArray[np.str_], ...]:
     return table.patches, table.sections, table.patients, table.organs, table.panels
 
 
-def _lists(matrix: NDArray[Any], kind: pa.DataType) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(matrix).reshape(-1), kind)
-    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
-
-
 def _strings(table: pa.Table, name: str) -> NDArray[np.str_]:
     return np.array(table[name].to_pylist(), np.str_)
 
 
 def _numbers(table: pa.Table, name: str, kind: type[_T]) -> NDArray[_T]:
     return np.asarray(table[name].to_numpy(), kind)
-
-
-def _matrix(table: pa.Table, name: str, width: int, kind: type[_T]) -> NDArray[_T]:
-    values = table[name].combine_chunks()
-    flat = values.flatten() if len(values) else pa.array([], values.type.value_type)
-    if flat.null_count:
-        raise _refused("a value is missing")
-    return np.asarray(flat.to_numpy(), kind).reshape(-1, width)
 
 
 def _refused(why: str) -> BundleContentError:

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from .info import bundle_info
-from .manifest import (
-    DIGEST_NAME,
-    MANIFEST_NAME,
+from .known import KnownPatients, patient_digest, read_known_patients
+from .manifest import DIGEST_NAME, MANIFEST_NAME, Description, Manifest, manifest_schema, parse_manifest
+from .open import Bundle, open_bundle
+from .panel import panel_rows
+from .sections import (
+    Agreement,
     AtlasSection,
     CalibrationSection,
-    Description,
     FileEntry,
     GoldenSection,
     HeadSection,
     HETower,
     IndexSection,
-    Manifest,
     MifTower,
     Retrieval,
+    StudentSection,
     TextTower,
-    manifest_schema,
-    parse_manifest,
+    TrainingSection,
 )
-from .open import Bundle, open_bundle
-from .panel import panel_rows
 
 __all__ = [
     "DIGEST_NAME",
     "MANIFEST_NAME",
+    "Agreement",
     "AtlasSection",
     "Bundle",
     "CalibrationSection",
@@ -36,13 +36,18 @@ __all__ = [
     "HETower",
     "HeadSection",
     "IndexSection",
+    "KnownPatients",
     "Manifest",
     "MifTower",
     "Retrieval",
+    "StudentSection",
     "TextTower",
+    "TrainingSection",
     "bundle_info",
     "manifest_schema",
     "open_bundle",
     "panel_rows",
     "parse_manifest",
+    "patient_digest",
+    "read_known_patients",
 ]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from .manifest import AtlasSection
 from .open import Bundle
+from .sections import AtlasSection
 
 
 def bundle_info(bundle: Bundle) -> dict[str, Any]:
     """What `haiku-edge bundle info` shows: plain values, ready for JSON, in the order in which they are read best.
 
     Sizes are bytes, resolutions micrometres per pixel, tile and patch sides pixels. A part that the bundle lacks is
-    None.
+    None; `training`, whom the towers learned from, is None where that is not known.
     """
     manifest = bundle.manifest
     towers = {"he": manifest.he, "text": manifest.text, "mif": manifest.mif}
@@ -32,7 +32,12 @@ def bundle_info(bundle: Bundle) -> dict[str, Any]:
         "retrieval": manifest.retrieval.model_dump(),
         "atlas": None if manifest.atlas is None else _atlas(manifest.atlas),
         "calibration": None if manifest.calibration is None else manifest.calibration.model_dump(),
+        "training": None if manifest.training is None else manifest.training.model_dump(exclude={"file"}),
         "heads": [head.model_dump(mode="json") for head in manifest.heads],
+        "students": [
+            {"name": student.name, **student.model_dump(mode="json", exclude={"weights", "storage"})}
+            for student in manifest.students
+        ],
         "metrics": dict(manifest.metrics),
         "files": {name: entry.size for name, entry in sorted(manifest.files.items())},
         "size": sum(entry.size for entry in manifest.files.values()),

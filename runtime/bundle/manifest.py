@@ -7,20 +7,37 @@ can be told apart on every file system, and every part that is named is in the t
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from ..errors import BundleContentError, BundleLinkError, BundleSchemaError
+from .sections import (
+    ESCAPES,
+    AtlasSection,
+    BundlePath,
+    CalibrationSection,
+    FileEntry,
+    GoldenSection,
+    HeadSection,
+    HETower,
+    MifTower,
+    Name,
+    Positive,
+    Retrieval,
+    Section,
+    StudentSection,
+    TextTower,
+    TrainingSection,
+)
 
-KNOWN_VERSIONS = ("1.1",)
-"""Schema versions that this program reads."""
+SCHEMA_VERSION: Final = "1.2"
+"""Schema version that this program writes."""
 
-MAX_FILE_BYTES = 64 << 30
-"""Largest file that a manifest may list: a guard against nonsense, an order above an atlas of 26 million patches."""
+KNOWN_VERSIONS = ("1.1", SCHEMA_VERSION)
+"""Schema versions that this program reads. A bundle of 1.1 has no `training` and no `students`."""
+
 
 MAX_FILES = 10_000
 """Most files that a bundle may hold."""
@@ -30,181 +47,8 @@ DIGEST_NAME = "bundle.sha256"
 RESERVED_NAMES = frozenset({MANIFEST_NAME, DIGEST_NAME})
 """The two files that the table of files does not list."""
 
-_PATH_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
-_ESCAPES = "path_leaves_bundle"
 
-
-def _check_path(path: str) -> str:
-    """Pass a relative POSIX path of plain ASCII names; `..`, absolute paths, backslashes and hidden names fail."""
-    parts = path.replace("\\", "/").split("/")
-    if ".." in parts or path.startswith(("/", "\\", "~")) or "\\" in path or ":" in path or "\x00" in path:
-        raise PydanticCustomError(_ESCAPES, "the path could leave the bundle")
-    if len(path) > 200 or not re.fullmatch(_PATH_PATTERN[1:-1], path):
-        raise ValueError("a path is made of letters, digits, '.', '_' and '-', with '/' between folders")
-    return path
-
-
-BundlePath = Annotated[str, AfterValidator(_check_path), Field(json_schema_extra={"pattern": _PATH_PATTERN})]
-Positive = Annotated[int, Field(gt=0)]
-Microns = Annotated[float, Field(gt=0, le=100, description="micrometres per pixel")]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-Storage = Literal["fp32", "fp16"]
-"""How a graph's weights lie on disk; the arithmetic is fp32 either way."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class _Tower(_Section):
-    """A tower's graph. Weights above 2 GB, which one ONNX file can't hold, lie in files of their own beside it."""
-
-    file: BundlePath
-    weights: tuple[BundlePath, ...] = ()
-    storage: Storage = "fp32"
-
-
-class HETower(_Tower):
-    """The tower that embeds H&E tiles of `tile_size` pixels at `mpp` micrometres per pixel."""
-
-    tile_size: Positive
-    mpp: Microns
-
-
-class TextTower(_Tower):
-    """The tower that embeds at most `max_length` tokens of clinical text."""
-
-    tokenizer: BundlePath
-    max_length: Positive
-
-
-class MifTower(_Tower):
-    """The tower that embeds mIF patches of `patch_size` pixels at `mpp` micrometres per pixel.
-
-    Attributes:
-        markers: Names of the rows of its marker table, from row 1 on; row 0 stands for no channel.
-    """
-
-    patch_size: Positive
-    mpp: Microns
-    markers: Annotated[tuple[Name, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _names_each_marker_once(self) -> Self:
-        if len(set(self.markers)) != len(self.markers):
-            raise ValueError("a marker is named twice")
-        return self
-
-
-class Retrieval(_Section):
-    """How the evidence is searched (Haiku, 2605.00925, zero-shot biomarker inference: 0.8 H&E + 0.2 text, top 5)."""
-
-    text_weight: Annotated[float, Field(ge=0, le=1)] = 0.2
-    neighbours: Annotated[int, Field(ge=1, le=1000)] = 5
-
-
-class IndexSection(_Section):
-    """How the atlas is searched. An exact index needs no file; a graph has one, and says how it was built."""
-
-    kind: Literal["hnsw", "exact"]
-    file: BundlePath | None
-    metric: Literal["ip"] = "ip"
-    dimension: Positive
-    count: Positive
-    m: Annotated[int, Field(ge=2, le=1000)] | None = None
-    ef_construction: Positive | None = None
-    ef_search: Positive | None = None
-    library: Name | None = None
-
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> Self:
-        graph = (self.file, self.m, self.ef_construction, self.ef_search, self.library)
-        stated = [value is not None for value in graph]
-        if stated != [self.kind == "hnsw"] * len(graph):
-            raise ValueError("file, m, ef_construction, ef_search and library go with kind 'hnsw', and only with it")
-        return self
-
-
-class AtlasSection(_Section):
-    """The evidence: vectors, index, marker table and pictures of every mIF patch.
-
-    Attributes:
-        facts: Arrow table of the patients' clinical facts, where they are known.
-        positivity: When a patch counts as positive for a marker, in one sentence; None where nothing says.
-    """
-
-    vectors: BundlePath
-    index: IndexSection
-    patches: BundlePath
-    pictures: BundlePath
-    facts: BundlePath | None = None
-    positivity: Annotated[str, Field(min_length=1, max_length=500)] | None = None
-    markers: Annotated[tuple[Name, ...], Field(min_length=1)]
-    patch_count: Positive
-    patient_count: Positive
-
-    @model_validator(mode="after")
-    def _names_each_marker_once(self) -> Self:
-        if len(set(self.markers)) != len(self.markers):
-            raise ValueError("a marker is named twice")
-        return self
-
-
-class CalibrationSection(_Section):
-    """The cases from which intervals are made, and the coverage that they state."""
-
-    file: BundlePath
-    coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    patients: Positive
-    cases: Positive
-
-
-class HeadSection(_Section):
-    """A trained head: what a slide or a tile says about one clinical question, from the towers' vectors.
-
-    Attributes:
-        name: How outputs call it.
-        kind: A class for each tile, a class for the slide, or a risk for the slide.
-        file: Its ONNX graph.
-        features: Vectors that it reads.
-        target: The fact that it predicts, such as stage or overall survival.
-        classes: Names of the classes, in the order of the graph's output; none for survival.
-        cases: Arrow table of the out-of-fold predictions of its training patients, from which outputs are calibrated.
-        patients: Training patients.
-        metrics: What the nested cross-validation measured.
-    """
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-    kind: Literal["tile_classifier", "slide_classifier", "survival"]
-    file: BundlePath
-    features: Literal["he", "he+text"]
-    target: Name
-    classes: tuple[Name, ...] = ()
-    cases: BundlePath
-    patients: Positive
-    metrics: dict[str, JsonValue] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _classes_fit_the_kind(self) -> Self:
-        if (self.kind == "survival") != (not self.classes) or len(self.classes) == 1:
-            raise ValueError("a classifier names at least two classes, a survival head none")
-        return self
-
-
-class GoldenSection(_Section):
-    """Inputs and the torch towers' outputs for the self-test."""
-
-    file: BundlePath
-
-
-class FileEntry(_Section):
-    """Digest and size of one file."""
-
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    size: Annotated[int, Field(ge=0, le=MAX_FILE_BYTES, description="bytes")]
-
-
-class Description(_Section):
+class Description(Section):
     """All that a manifest says but the table of files; what an exporter hands to `write_bundle`.
 
     Attributes:
@@ -216,10 +60,12 @@ class Description(_Section):
         text: None for a model without a text tower (H&E and mIF only).
         atlas: None for a bundle that only embeds, until `atlas add` gives it evidence.
         calibration: None where no held-out patients are known: predictions then have no intervals and never abstain.
+        training: None where nobody says whom the towers learned from, as of a published checkpoint.
+        students: Small H&E towers that may stand for `he` on a processor, the one to take first.
         metrics: The evaluation's numbers, in whatever nesting the exporter likes.
     """
 
-    schema_version: Literal["1.1"] = "1.1"
+    schema_version: Literal["1.1", "1.2"] = SCHEMA_VERSION
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,49}$")]
     family: Literal["haiku"] = "haiku"
@@ -233,13 +79,15 @@ class Description(_Section):
     retrieval: Retrieval = Retrieval()
     atlas: AtlasSection | None = None
     calibration: CalibrationSection | None = None
+    training: TrainingSection | None = None
     golden: GoldenSection
     heads: tuple[HeadSection, ...] = ()
+    students: tuple[StudentSection, ...] = ()
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
 
     def named_files(self) -> Iterator[str]:
         """Every path that a part of the manifest names."""
-        for tower in (self.he, self.text, self.mif):
+        for tower in (self.he, self.text, self.mif, *self.students):
             if tower is not None:
                 yield tower.file
                 yield from tower.weights
@@ -248,8 +96,11 @@ class Description(_Section):
         if self.atlas is not None:
             yield from (self.atlas.vectors, self.atlas.patches, self.atlas.pictures)
             yield from (file for file in (self.atlas.index.file, self.atlas.facts) if file is not None)
-        if self.calibration is not None:
-            yield self.calibration.file
+        for holder in (self, *self.students):
+            if holder.calibration is not None:
+                yield holder.calibration.file
+        if self.training is not None:
+            yield self.training.file
         for head in self.heads:
             yield from (head.file, head.cases)
         yield self.golden.file
@@ -295,10 +146,24 @@ class Description(_Section):
     def _parts_fit(self) -> Self:
         if self.calibration is not None and self.atlas is None:
             raise ValueError("calibration patients go with an atlas")
+        if self.training is not None and self.schema_version == "1.1":
+            raise ValueError("training came with schema version 1.2")
+        if self.students and self.schema_version == "1.1":
+            raise ValueError("students came with schema version 1.2")
         if len({head.name for head in self.heads}) != len(self.heads):
             raise ValueError("two heads have the same name")
         if self.text is None and any(head.features == "he+text" for head in self.heads):
             raise ValueError("a head reads the text tower, which is not there")
+        return self
+
+    @model_validator(mode="after")
+    def _students_fit(self) -> Self:
+        if len({student.kind for student in self.students}) != len(self.students):
+            raise ValueError("two students are of the same kind")
+        if any((one.tile_size, one.mpp) != (self.he.tile_size, self.he.mpp) for one in self.students):
+            raise ValueError("a student reads other tiles than the H&E tower")
+        if self.calibration is None and any(one.calibration is not None for one in self.students):
+            raise ValueError("a student is calibrated, but the H&E tower is not")
         return self
 
 
@@ -350,7 +215,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
         said = "; ".join(
             f"{'.'.join(map(str, detail['loc'])) or 'manifest'}: {detail['msg']}" for detail in details[:3]
         )
-        if any(detail["type"] == _ESCAPES for detail in details):
+        if any(detail["type"] == ESCAPES for detail in details):
             raise BundleLinkError(
                 f"{MANIFEST_NAME} of {where} names a path outside the bundle ({said}). Don't use this bundle; get it "
                 "again from where it came from."

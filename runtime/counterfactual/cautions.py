@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from ..inference.describe import student_warnings
 from .blocks import WANTED
 from .case import Case
 from .statistics import LEAST_UNITS
@@ -21,6 +22,7 @@ def case_warnings(case: Case) -> list[str]:
     warnings = [model.bundle.manifest.statement] if model.bundle.manifest.synthetic else []
     if slide.looks_like != "H&E":
         warnings.append(f"The slide may not be H&E but {slide.looks_like}: {_sentence(slide.reason)}")
+    warnings += student_warnings(model)
     warnings += [*_about_the_text(case), *case.question.edited.warnings, *_about_randomness(case), *_about_tiles(case)]
     given = (*case.info.warnings, *model.atlas.warnings, *case.question.notes.section.warnings)
     warnings += [_sentence(text) for text in given]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ..report.document import document_json
 from ..report.staging import staging
 from .case import Case
 from .page import render_page
-from .schema import SCHEMA_VERSION, CounterfactualResult
+from .schema import CounterfactualResult
 
 RESULT_NAME: Final = "result.json"
 REPORT_NAME: Final = "report.html"
@@ -52,30 +51,5 @@ def write_outputs(
         with files.open(TILES_NAME) as stream:
             pq.write_table(tiles.replace_schema_metadata(said), stream, compression="zstd")
         files.write(REPORT_NAME, render_page(result, case, pixels).encode())
-        files.write(RESULT_NAME, result_json(result))
+        files.write(RESULT_NAME, document_json(result))
         return files.publish([directory / name for name in (RESULT_NAME, REPORT_NAME, TILES_NAME)])
-
-
-def result_json(result: CounterfactualResult) -> bytes:
-    """The result as indented UTF-8 JSON; a number that is not finite becomes null."""
-    content = _without_nan(result.model_dump(mode="python"))
-    CounterfactualResult.model_validate(content)
-    return (json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode()
-
-
-def schema_text() -> str:
-    """The JSON Schema (draft 2020-12) of `result.json`, as published in docs/schema."""
-    schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:haiku-edge:counterfactual:{SCHEMA_VERSION}",
-        **CounterfactualResult.model_json_schema(mode="serialization"),
-    }
-    return json.dumps(schema, ensure_ascii=False, indent=2) + "\n"
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Final
 
-import cv2
 import numpy as np
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 from numpy.typing import NDArray
 
-from ..report import numbers
-from ..report.colour import colour_map
-from ..report.images import data_uri, resized_to, webp
+from ..report.colour import colour_map, gradient
+from ..report.images import data_uri, in_grey, resized_to, webp
+from ..report.pages import render
 from .case import Case
 from .maps import NICHE_COLOURS, difference_limit, grid_png, paint_difference, paint_niches, paint_prevalence
 from .schema import CounterfactualResult, MarkerChange, ShownTile
@@ -104,22 +98,21 @@ def render_page(result: CounterfactualResult, case: Case, pixels: dict[int, NDAr
     overview = resized_to(case.survey.picture.image, *_OVERVIEW)
     differences = case.analysis.after - case.analysis.before
     limit, axis = difference_limit(differences), _axis(result)
-    page = _environment().get_template("counterfactual.html")
-    return page.render(
+    return render(
+        "counterfactual.html",
         r=result,
-        style=Markup(_template("report.css") + _template("counterfactual.css")),  # noqa: S704 (our own files)
-        script=Markup(_template("counterfactual.js")),  # noqa: S704 (our own file)
+        tint=tint,
         frame=_frame(case, overview),
         overview=data_uri(webp(overview)),
-        grey=data_uri(webp(_grey(overview))),
+        grey=data_uri(webp(in_grey(overview))),
         maps=_maps(result, case, limit),
         limit=limit,
         niche_map=data_uri(
             grid_png(paint_niches(case.analysis.niches.labels), case.survey.plan.grid, case.judged.used), "image/png"
         ),
         niche_colours=[f"rgb({red} {green} {blue})" for red, green, blue in NICHE_COLOURS],
-        ramp=_ramp(colour_map()),
-        half_ramp=_ramp(colour_map()[125:]),
+        ramp=gradient(colour_map()),
+        half_ramp=gradient(colour_map()[125:]),
         axis=axis,
         plot_width=PLOT_WIDTH,
         plots=[_plot(item, axis) for item in result.markers],
@@ -193,60 +186,9 @@ def _composites(result: CounterfactualResult, case: Case) -> dict[str, str]:
     }
 
 
-def _grey(overview: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(cv2.cvtColor(overview, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
-
-
-def _ramp(colours: NDArray[np.uint8]) -> str:
-    return ", ".join(
-        f"rgb({red} {green} {blue})" for red, green, blue in colours[:: max(1, len(colours) // 25)].tolist()
-    )
-
-
-def points(share: float | None) -> str:
-    """A share as percentage points with a sign, such as '+2.31'."""
-    return numbers.signed(None if share is None else 100 * share)
-
-
-def chance(p: float | None) -> str:
-    """A p or q: three decimals, '<0.001' below."""
-    if p is None:
-        return numbers.MISSING
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def tint(share: float | None, limit: float) -> str:
     """The colour of a difference for a cell of a table."""
     if share is None or not math.isfinite(share):
         return "transparent"
     red, green, blue = paint_difference(np.array([share]), limit)[0, :3]
     return f"rgb({red} {green} {blue})"
-
-
-def _template(name: str) -> str:
-    return files("haiku_edge.runtime.report").joinpath("templates", name).read_text("utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters: tuple[Callable[..., str], ...] = (
-        numbers.plain,
-        numbers.signed,
-        numbers.count,
-        numbers.percent,
-        numbers.anything,
-        points,
-        chance,
-        tint,
-    )
-    for own in filters:
-        environment.filters[own.__name__] = own
-    environment.filters["words"] = lambda name: str(name).replace("_", " ")
-    return environment

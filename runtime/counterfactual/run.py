@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..atomic import check_writable
 from ..errors import BundleContentError
 from ..inference import Model, Progress, Silent, open_model
 from ..inference.case_notes import embed_read_notes
 from ..inference.chunks import ChunkStore
 from ..inference.clock import StageClock
 from ..inference.embed import EmbeddedTiles, embed_tiles
-from ..inference.folder import check_writable, output_folder
+from ..inference.folder import output_folder
 from ..inference.pixels import read_pixels
 from ..inference.predict import named_for_outputs
 from ..inference.recipe import embedding_recipe

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..notice import RESEARCH_USE_ONLY
 from ..report.schema import BundleSection, DeviceSection, NotesSection, SlideSection
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
 EXPLORATORY: Final = (
     "Exploratory. The tissue and every measured patch stay as they are; only the text of the search was edited. A "
     "change says which other patches the model finds for the edited text, not what would happen to a patient."
@@ -173,7 +173,7 @@ class ShownTile(_Section):
 class CounterfactualResult(_Section):
     """Everything that one run found."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    schema_version: Literal["1.1"] = SCHEMA_VERSION
     kind: Literal["counterfactual"] = "counterfactual"
     notice: Literal["For research use only. Not for use in diagnostic procedures."] = RESEARCH_USE_ONLY
     exploratory: str = EXPLORATORY

@@ -34,7 +34,7 @@ def embed_prompts(bundle: Bundle, prompts: Sequence[str]) -> Texts:
     """
     text = bundle.manifest.need_text()
     tokenizer = Tokenizer.from_bytes(bundle.read(text.tokenizer), text.max_length)
-    engine = open_tower(bundle, text, device="cpu", threads=1)
+    engine = open_tower(bundle, text, device="cpu", threads=1, strict=True)
     tokens = {prompt: tokenizer.encode(prompt) for prompt in dict.fromkeys(prompts)}
     known = {
         prompt: np.asarray(engine(input_ids=own.input_ids, attention_mask=own.attention_mask)[0], np.float32)

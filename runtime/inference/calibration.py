@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..arrow import list_matrix
 from ..atlas import Atlas
-from ..bundle import Bundle
+from ..bundle import Bundle, CalibrationSection, read_known_patients
 from ..errors import BundleContentError
 from .biomarkers import infer_expression
 from .conformal import patient_quantile, patient_weights, tile_quantile
@@ -87,24 +88,26 @@ def uncalibrated(markers: int, coverage: float = 0.9) -> Calibration:
     return Calibration(coverage, 0, 0, unknown, unknown, -np.inf, np.empty(0, np.float32), np.empty(0, np.float64))
 
 
-def read_cases(bundle: Bundle, atlas: Atlas) -> CalibrationCases:
-    """Read the bundle's calibration patients.
+def read_cases(bundle: Bundle, atlas: Atlas, section: CalibrationSection | None = None) -> CalibrationCases:
+    """Read the bundle's calibration patients, as its own H&E tower embeds them or as `section` holds them.
 
     Raises:
-        BundleContentError: There are none, the table does not fit the atlas, or a patient is in both.
+        BundleContentError: There are none, the table does not fit the atlas, or a patient is in both, or the towers
+            have learned from one.
     """
-    section = bundle.manifest.need_calibration()
+    section = section or bundle.manifest.need_calibration()
     try:
         table = pa.ipc.open_file(io.BytesIO(bundle.read(section.file))).read_all()
         cases = CalibrationCases(
             patients=np.asarray(table["patient"].to_pylist(), dtype=np.str_),
-            he=_matrix(table["he"]),
-            text=None if bundle.manifest.text is None else _matrix(table["text"]),
-            z=(_matrix(table["expression"]) - atlas.mean) / atlas.std,
+            he=list_matrix(table, "he", np.float32),
+            text=None if bundle.manifest.text is None else list_matrix(table, "text", np.float32),
+            z=(list_matrix(table, "expression", np.float32) - atlas.mean) / atlas.std,
         )
     except (pa.ArrowException, KeyError, ValueError) as error:
         raise BundleContentError(f"The bundle's calibration table can't be read: {error}") from error
     check_cases(cases, atlas)
+    check_unseen(cases, bundle)
     return cases
 
 
@@ -170,11 +173,6 @@ def _lower_quantile(values: NDArray[np.float32], patients: NDArray[np.str_], sha
     return float(values.min()) if np.isinf(quantile) else float(quantile)
 
 
-def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    flat = np.concatenate([np.asarray(chunk.flatten(), dtype=np.float32) for chunk in column.chunks])
-    return flat.reshape(len(column), -1)
-
-
 def _float32(values: list[float]) -> NDArray[np.float32]:
     return np.asarray(values, dtype=np.float32)
 
@@ -193,4 +191,19 @@ def check_cases(cases: CalibrationCases, atlas: Atlas) -> None:
     if shared:
         raise BundleContentError(
             f"{len(shared)} calibration patients are also in the atlas: intervals would be too narrow."
+        )
+
+
+def check_unseen(cases: CalibrationCases, bundle: Bundle) -> None:
+    """See that no calibration patient is among those that the towers learned from, as far as the bundle names them.
+
+    Raises:
+        BundleContentError: One is.
+    """
+    seen = read_known_patients(bundle).among(cases.patients.tolist())
+    if seen:
+        raise BundleContentError(
+            f"{len(seen)} calibration patients of the bundle {bundle.manifest.name} are also among those that its "
+            "towers learned from: intervals would be too narrow. Make the bundle again with other patients for "
+            "calibration."
         )

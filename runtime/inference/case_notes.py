@@ -34,7 +34,7 @@ class CaseNotes:
 def embed_notes(bundle: Bundle, path: Path | None) -> CaseNotes:
     """Read the notes, and embed their prompt.
 
-    The text tower always runs on the CPU: it embeds one prompt a slide.
+    The text tower runs on the CPU and in fp32: it embeds one prompt a slide, so that nothing is won otherwise.
 
     Raises:
         BundleContentError: There are notes, and the bundle has no text tower.
@@ -49,7 +49,7 @@ def embed_notes(bundle: Bundle, path: Path | None) -> CaseNotes:
 def embed_read_notes(bundle: Bundle, text: TextTower, notes: Notes) -> CaseNotes:
     """Embed notes that were read already."""
     tokens = Tokenizer.from_bytes(bundle.read(text.tokenizer), text.max_length).encode(notes.prompt)
-    engine = open_tower(bundle, text, device="cpu", threads=1)
+    engine = open_tower(bundle, text, device="cpu", threads=1, strict=True)
     vectors = engine(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
     named = markers_named(notes, _markers(bundle))
     return CaseNotes(vectors[0], _describe(notes, tokens, named, text.max_length))

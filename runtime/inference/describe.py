@@ -31,7 +31,16 @@ def describe_bundle(bundle: Bundle) -> BundleSection:
 def describe_device(model: Model) -> DeviceSection:
     """What computed the vectors."""
     device = asdict(model.engine.device)
-    return DeviceSection(used=device.pop("kind"), **device)
+    student = model.tower.student
+    agreement = None if student is None else student.agreement.model_dump()
+    return DeviceSection(used=device.pop("kind"), tower=model.tower.name, agreement=agreement, **device)
+
+
+def student_warnings(model: Model) -> list[str]:
+    """What a reader must know where a student ran."""
+    if model.tower.student is None:
+        return []
+    return [f"The vectors are those of {model.tower.in_words()}. --tower teacher asks the bundle's own."]
 
 
 def describe_slide(info: SlideInfo, digest: str, survey: Survey) -> SlideSection:

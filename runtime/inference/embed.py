@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,29 +99,62 @@ def _embed_rest(
     threads: int,
     batching: Batching,
 ) -> None:
-    size, first = batching.tiles, len(done) * batching.chunk
-    total = len(plan.grid.origins)
-    parts: list[Chunk] = []
-    asked = time.perf_counter()
+    first, total = len(done) * batching.chunk, len(plan.grid.origins)
     lost = sum(len(chunk.unreadable) for chunk in done)
-    with TileStream(slide, plan, batch_size=size, threads=threads, first=first, unreadable_before=lost) as stream:
-        for batch in stream:
-            clock.stream += time.perf_counter() - asked
-            parts.append(_embed_batch(engine, batch, size, clock))
-            progress.advance(len(batch.tiles))
-            if len(parts) == batching.per_chunk or batch.first + len(batch.tiles) == total:
+    parts: list[Chunk] = []
+    embedded = first
+    with TileStream(
+        slide, plan, batch_size=batching.tiles, threads=threads, first=first, unreadable_before=lost
+    ) as stream:
+        for part in _embed_stream(engine, stream, batching.tiles, clock):
+            parts.append(part)
+            embedded += len(part.vectors)
+            progress.advance(len(part.vectors))
+            if len(parts) == batching.per_chunk or embedded == total:
                 done.append(_join(parts))
                 store.save(len(done) - 1, done[-1])
                 parts = []
-            asked = time.perf_counter()
 
 
-def _embed_batch(engine: Engine, batch: Batch, size: int, clock: _Clock) -> Chunk:
-    began = time.perf_counter()
-    vectors = engine(tiles=_pad(batch.tiles, size))[: len(batch.tiles)].copy()
-    clock.engine += time.perf_counter() - began
-    vectors[[tile - batch.first for tile in batch.unreadable]] = 0
-    return Chunk(vectors, batch.sharpness.copy(), dict(batch.unreadable))
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """What is known of a batch beside its tiles, whose place the stream takes for others."""
+
+    first: int
+    count: int
+    sharpness: NDArray[np.float32]
+    unreadable: dict[int, str]
+
+    def with_vectors(self, vectors: NDArray[np.float32]) -> Chunk:
+        """The batch, embedded."""
+        own = vectors[: self.count].copy()
+        own[[tile - self.first for tile in self.unreadable]] = 0
+        return Chunk(own, self.sharpness, self.unreadable)
+
+
+def _embed_stream(engine: Engine, stream: Iterable[Batch], size: int, clock: _Clock) -> Iterator[Chunk]:
+    """Embed batch after batch; an engine may ask for some more before the first comes out."""
+    under_way: deque[_UnderWay] = deque()
+    embedded = engine.embed_batches(_feed(stream, size, clock, under_way))
+    while True:
+        began, waited = time.perf_counter(), clock.stream
+        vectors = next(embedded, None)
+        clock.engine += time.perf_counter() - began - (clock.stream - waited)
+        if vectors is None:
+            return
+        yield under_way.popleft().with_vectors(vectors)
+
+
+def _feed(
+    stream: Iterable[Batch], size: int, clock: _Clock, under_way: deque[_UnderWay]
+) -> Iterator[dict[str, NDArray[np.uint8]]]:
+    """Hand each batch's tiles on, and note the rest of it."""
+    asked = time.perf_counter()
+    for batch in stream:
+        clock.stream += time.perf_counter() - asked
+        under_way.append(_UnderWay(batch.first, len(batch.tiles), batch.sharpness.copy(), dict(batch.unreadable)))
+        yield {"tiles": _pad(batch.tiles, size)}
+        asked = time.perf_counter()
 
 
 def _pad(tiles: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

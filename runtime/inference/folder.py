@@ -7,11 +7,10 @@ import fcntl
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..atomic import make_directory, output_error
+from ..atomic import as_output_errors, exists_error, make_directory, probe
 from ..errors import OutputExistsError
 
 RESULT = "result.json"
@@ -31,9 +30,9 @@ def output_folder(out: Path, slide_name: str, *, force: bool) -> Iterator[Path]:
         OutputNotWritableError, DiskFullError: It can't be written.
     """
     folder = out / (_UNSAFE.sub("_", slide_name).strip(". ") or "slide")
-    with _as_output_errors(folder):
+    with as_output_errors(folder):
         make_directory(folder)
-        _probe(folder)
+        probe(folder)
         lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
     with contextlib.ExitStack() as held:
         held.callback(os.close, lock)
@@ -41,35 +40,9 @@ def output_folder(out: Path, slide_name: str, *, force: bool) -> Iterator[Path]:
         # Only from here on is the lock ours to remove: before, the file is another run's.
         held.callback((folder / _LOCK).unlink, missing_ok=True)
         if (folder / RESULT).exists() and not force:
-            raise OutputExistsError(
-                f"{folder} already holds a finished result. Pass --force to replace it, or another --out."
-            )
+            raise exists_error(folder, "already holds a finished result")
         yield folder
         _remove_leftovers(folder)
-
-
-def check_writable(out: Path) -> None:
-    """See, before any work, that a folder could be made in `out`; leaves nothing behind.
-
-    Raises:
-        OutputNotWritableError, DiskFullError: It could not.
-    """
-    with _as_output_errors(out):
-        _probe(next(path for path in (out, *out.absolute().parents) if path.exists()))
-
-
-def _probe(folder: Path) -> None:
-    """Write a byte there, which vanishes at once."""
-    with tempfile.TemporaryFile(dir=folder) as probe:
-        probe.write(b"\0")
-
-
-@contextlib.contextmanager
-def _as_output_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise output_error(error, path) from error
 
 
 def _hold(lock: int, folder: Path) -> None:

@@ -24,7 +24,7 @@ Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
-class Gallery:
+class BundleGallery:
     """Vectors of one modality with what is known of each.
 
     Attributes:
@@ -52,7 +52,7 @@ class Gallery:
     atlas: Atlas
 
 
-def open_gallery(bundle: Bundle, modality: str, excluded: tuple[str, ...] = ()) -> Gallery:
+def open_gallery(bundle: Bundle, modality: str, excluded: tuple[str, ...] = ()) -> BundleGallery:
     """Open what can be searched in one modality.
 
     Args:
@@ -81,26 +81,28 @@ def open_gallery(bundle: Bundle, modality: str, excluded: tuple[str, ...] = ()) 
     return _he_gallery(atlas, cases, keep, _sections(bundle, len(cases.patients)))
 
 
-def _mif_gallery(atlas: Atlas, allowed: NDArray[np.bool_] | None) -> Gallery:
+def _mif_gallery(atlas: Atlas, allowed: NDArray[np.bool_] | None) -> BundleGallery:
     def search(query: NDArray[np.float32], top: int) -> Found:
         found = atlas.index.search(query[None], top, allowed=allowed)
         return found.ids[0][found.ids[0] >= 0], found.scores[0][found.ids[0] >= 0]
 
     of = f"the {len(atlas.patches)} mIF patches of the atlas"
     names, patients, sections, organs = atlas.patches, atlas.patients, atlas.sections, atlas.organs
-    return Gallery("mif", of, names, patients, sections, organs, atlas.markers, atlas.z, search, atlas)
+    return BundleGallery("mif", of, names, patients, sections, organs, atlas.markers, atlas.z, search, atlas)
 
 
-def _he_gallery(atlas: Atlas, cases: CalibrationCases, keep: NDArray[np.bool_], sections: NDArray[np.str_]) -> Gallery:
+def _he_gallery(
+    atlas: Atlas, cases: CalibrationCases, keep: NDArray[np.bool_], sections: NDArray[np.str_]
+) -> BundleGallery:
     number = len(np.unique(cases.patients))
     of = f"the {len(cases.patients)} H&E tiles of the {number} calibration patients; the bundle holds no others"
     names = np.array([f"tile {row}" for row in range(len(cases.patients))])
     empty = np.full(len(names), "")
     search = _exact(cases.he, keep)
-    return Gallery("he", of, names, cases.patients, sections, empty, atlas.markers, cases.z, search, atlas)
+    return BundleGallery("he", of, names, cases.patients, sections, empty, atlas.markers, cases.z, search, atlas)
 
 
-def _text_gallery(atlas: Atlas, cases: CalibrationCases, keep: NDArray[np.bool_]) -> Gallery:
+def _text_gallery(atlas: Atlas, cases: CalibrationCases, keep: NDArray[np.bool_]) -> BundleGallery:
     if cases.text is None:
         raise BundleContentError("The bundle holds no vectors of notes. It has no text tower.")
     patients, rows = np.unique(cases.patients, return_index=True)
@@ -109,7 +111,7 @@ def _text_gallery(atlas: Atlas, cases: CalibrationCases, keep: NDArray[np.bool_]
     z = np.full((len(rows), len(atlas.markers)), np.nan, np.float32)
     names = np.array([f"notes of {patient}" for patient in patients])
     search = _exact(cases.text[rows], keep[rows])
-    return Gallery("text", of, names, patients, empty, empty, atlas.markers, z, search, atlas)
+    return BundleGallery("text", of, names, patients, empty, empty, atlas.markers, z, search, atlas)
 
 
 def _exact(vectors: NDArray[np.float32], keep: NDArray[np.bool_]) -> Callable[[NDArray[np.float32], int], Found]:

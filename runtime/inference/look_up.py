@@ -17,7 +17,7 @@ from ..report.schema import NeighbourMarker
 from ..version import product
 from .clock import StageClock
 from .describe import describe_bundle
-from .gallery import Gallery, open_gallery
+from .gallery import BundleGallery, open_gallery
 from .query import Query
 
 MOST_FOUND = 1000
@@ -83,7 +83,7 @@ def _ranked(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> enumerate[t
     return enumerate(zip(rows, scores, strict=True), start=1)
 
 
-def _item(gallery: Gallery, rank: int, row: int, similarity: float) -> FoundItem:
+def _item(gallery: BundleGallery, rank: int, row: int, similarity: float) -> FoundItem:
     return FoundItem(
         rank=rank,
         item=str(gallery.names[row]),
@@ -95,7 +95,7 @@ def _item(gallery: Gallery, rank: int, row: int, similarity: float) -> FoundItem
     )
 
 
-def _measured(gallery: Gallery, row: int) -> list[NeighbourMarker]:
+def _measured(gallery: BundleGallery, row: int) -> list[NeighbourMarker]:
     z, atlas = gallery.z[row], gallery.atlas
     order = [int(m) for m in np.argsort(-np.abs(z), kind="stable") if np.isfinite(z[m])]
     return [
@@ -104,7 +104,7 @@ def _measured(gallery: Gallery, row: int) -> list[NeighbourMarker]:
     ]
 
 
-def _images(gallery: Gallery, query: Query, rows: NDArray[np.int64]) -> RetrievalImages:
+def _images(gallery: BundleGallery, query: Query, rows: NDArray[np.int64]) -> RetrievalImages:
     pictures = gallery.atlas.pictures
     # Only what is shown is asked for: an atlas may hold millions of patches.
     shows = gallery.modality == "mif"

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from ..atlas import Atlas, open_atlas
 from ..bundle import Bundle, open_bundle
-from ..engine import Engine, open_tower
+from ..engine import Engine
 from ..notice import RESEARCH_USE_ONLY
 from ..version import product
 from .batching import Batching, batching
 from .calibration import Calibration, CalibrationCases, calibrate, read_cases, uncalibrated, without_patients
+from .he_tower import OpenTower, open_he_tower
 from .head_graph import try_heads
 from .heads import Head, read_heads
 from .options import PredictOptions
@@ -28,8 +29,8 @@ class Model:
     Attributes:
         bundle: The verified bundle.
         atlas: Its evidence.
-        engine: The H&E tower on the chosen device.
-        cases: Calibration patients who are not excluded; None where the bundle has none.
+        tower: The H&E tower that runs: the bundle's own, or a student.
+        cases: Calibration patients who are not excluded; None where the tower has none.
         allowed: (patches,) which patches may be evidence, or None for all.
         text_weight: Weight of the notes.
         neighbours: Patches behind each tile.
@@ -39,7 +40,7 @@ class Model:
 
     bundle: Bundle
     atlas: Atlas
-    engine: Engine
+    tower: OpenTower
     cases: CalibrationCases | None
     allowed: NDArray[np.bool_] | None
     text_weight: float
@@ -48,19 +49,24 @@ class Model:
     threads: int
 
     @property
+    def engine(self) -> Engine:
+        """The H&E tower on the chosen device."""
+        return self.tower.engine
+
+    @property
     def tile_size(self) -> int:
         """Side of a tile in pixels."""
-        return self.bundle.manifest.he.tile_size
+        return self.tower.section.tile_size
 
     @property
     def batching(self) -> Batching:
         """How many tiles go through the engine at once."""
-        return batching(self.bundle)
+        return batching(self.bundle, self.engine.device.kind, self.tower.section)
 
     @property
     def mpp(self) -> float:
         """Micrometres per pixel of a tile."""
-        return self.bundle.manifest.he.mpp
+        return self.tower.section.mpp
 
     def search(self, he: NDArray[np.float32], text: NDArray[np.float32] | None) -> Retrieved:
         """The neighbours of n tiles, with the notes' vector or without."""
@@ -70,7 +76,7 @@ class Model:
 
     def calibrate(self, *, with_notes: bool) -> Calibration:
         """What the calibration patients say about this way of predicting."""
-        section = self.bundle.manifest.calibration
+        section = self.tower.calibration
         if section is None or self.cases is None:
             return uncalibrated(len(self.atlas.markers))
         return calibrate(
@@ -87,8 +93,10 @@ class Model:
         """Which device runs, with which bundle, for which use."""
         device, manifest = self.engine.device, self.bundle.manifest
         kind = "synthetic bundle" if manifest.synthetic else "bundle"
+        student = f"; {self.tower.in_words()}" if self.tower.student else ""
         return (
-            f"{product()} on {device.kind} ({device.name}; {device.reason}), "
+            f"{product()} on {device.kind} ({device.name}; {device.provider}, {device.precision}; {device.reason}"
+            f"{student}), "
             f"{kind} {manifest.name} {manifest.version} ({self.bundle.digest[:12]}). {RESEARCH_USE_ONLY}"
         )
 
@@ -97,21 +105,22 @@ def open_model(options: PredictOptions) -> Model:
     """Open and verify the bundle, and make its H&E engine.
 
     Raises:
-        BundleError: The bundle is refused, or has no atlas.
+        BundleError: The bundle is refused, or has no atlas, or no student where one is asked for.
         DeviceUnavailableError: The asked-for device is not there.
         UsageError: A patient to exclude is not in the bundle.
     """
     bundle = open_bundle(options.bundle)
     manifest, atlas = bundle.manifest, open_atlas(bundle)
-    cases = None if manifest.calibration is None else read_cases(bundle, atlas)
     heads = read_heads(bundle)
     try_heads(heads, manifest.embedding_dimension)
-    known = {str(patient) for part in (cases, *heads) if part is not None for patient in part.patients}
     threads = options.threads or len(os.sched_getaffinity(0))
+    tower = open_he_tower(bundle, tower=options.tower, device=options.device, threads=threads, strict=options.strict)
+    cases = None if tower.calibration is None else read_cases(bundle, atlas, tower.calibration)
+    known = {str(patient) for part in (cases, *heads) if part is not None for patient in part.patients}
     return Model(
         bundle=bundle,
         atlas=atlas,
-        engine=open_tower(bundle, manifest.he, device=options.device, threads=threads),
+        tower=tower,
         cases=None if cases is None else without_patients(cases, options.exclude_patients),
         allowed=patients_allowed(atlas, options.exclude_patients, known),
         text_weight=manifest.retrieval.text_weight if options.text_weight is None else options.text_weight,

@@ -9,6 +9,8 @@ from ..errors import UsageError
 
 MOST_NEIGHBOURS = 1000
 MOST_THREADS = 256
+TOWERS = ("auto", "teacher", "student")
+"""The bundle's own H&E tower, a small one that learned from it, or whichever suits the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class PredictOptions:
         exclude_patients: Atlas patients who may not be evidence.
         force: Replace a finished result.
         threads: Threads for decoding and for the engine; None takes all cores.
+        strict: Allow only engines that equal fp32 but for rounding, and no student.
+        tower: One of `TOWERS`.
     """
 
     bundle: Path | None = None
@@ -38,6 +42,8 @@ class PredictOptions:
     exclude_patients: tuple[str, ...] = ()
     force: bool = False
     threads: int | None = None
+    strict: bool = False
+    tower: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing, before any work."""
@@ -47,3 +53,7 @@ class PredictOptions:
             raise UsageError(f"--neighbours must lie between 1 and {MOST_NEIGHBOURS}, not {self.neighbours}.")
         if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
             raise UsageError(f"--threads must lie between 1 and {MOST_THREADS}, not {self.threads}.")
+        if self.tower not in TOWERS:
+            raise UsageError(f"--tower {self.tower} is not one of {', '.join(TOWERS)}.")
+        if self.tower == "student" and self.strict:
+            raise UsageError("--strict takes the bundle's own tower. Leave it out, or leave --tower student out.")

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..atlas import Atlas
+from ..atomic import check_writable
 from ..errors import NoTissueError
 from ..notes import identifiers_in_name
 from ..report import ReportImages, write_outputs
@@ -21,7 +22,7 @@ from .chunks import ChunkStore
 from .clock import StageClock
 from .embed import EmbeddedTiles, embed_tiles
 from .evidence import choose_tiles
-from .folder import check_writable, output_folder
+from .folder import output_folder
 from .head_findings import SlideVectors, ask_heads, tile_blocks
 from .model import Model, open_model
 from .options import PredictOptions
@@ -123,7 +124,7 @@ def find_biomarkers(
         model.heads,
         SlideVectors(he, notes.vector, searched, tile_blocks(survey.plan.grid, searched)),
         excluded,
-        why_the_slide_abstains(tiles),
+        why_no_head(model) or why_the_slide_abstains(tiles),
     )
     columns = {name: values for head in heads for name, values in head.columns.items()}
     return Findings(
@@ -135,6 +136,13 @@ def find_biomarkers(
         calibration=calibration,
         calibration_alone=calibration_alone,
     )
+
+
+def why_no_head(model: Model) -> str | None:
+    """Why no head is asked whatever the slide: heads were trained, and measured, on the bundle's own vectors."""
+    if model.tower.student is None:
+        return None
+    return "it was trained on vectors of the bundle's own H&E tower, and a student ran; --tower teacher asks it"
 
 
 def named_for_outputs(info: SlideInfo, digest: str, name: str | None) -> SlideInfo:

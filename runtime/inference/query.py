@@ -13,6 +13,7 @@ from ..bundle import Bundle, panel_rows
 from ..engine import open_tower
 from ..errors import PanelError
 from ..notes import Notes, parse_notes, read_notes
+from ..vocabulary import Panel, canonical_panel, same_spelling
 from .case_notes import embed_read_notes
 from .gallery import Modality
 from .patch_files import read_he_patch, read_mif_patch
@@ -64,14 +65,16 @@ def mif_query(
     Args:
         bundle: The bundle; it must have an mIF tower.
         path: The patch; see `read_mif_patch`.
-        markers: Names of its channels, in their order; None takes those that an OME-TIFF states.
+        markers: Names of its channels, in their order; None takes those that an OME-TIFF states. Aliases are taken
+            for what they mean (`vocabulary.canonical_panel`), and channels without a marker are left out.
         device: auto, tensorrt, cuda or cpu.
         threads: Threads to compute with; None takes all cores.
 
     Raises:
         BundleContentError: The bundle has no mIF tower.
         UnreadableDatasetError, PatchShapeError: The file can't be used.
-        PanelError: The channels' names are unknown, named twice, missing, or not as many as there are channels.
+        PanelError: The channels' names are unknown, ambiguous, named twice, missing, or not as many as there are
+            channels.
     """
     section = bundle.manifest.need_mif()
     patch = read_mif_patch(path, section.patch_size)
@@ -80,11 +83,23 @@ def mif_query(
         raise PanelError("The mIF patch does not name its channels. Name them in their order: --markers DAPI,CD3e,…")
     if len(names) != len(patch.pixels):
         raise PanelError(f"The mIF patch has {len(patch.pixels)} channels, but {len(names)} markers are named.")
-    rows = panel_rows(names, section.markers)
+    panel = canonical_panel(names, section.markers)
+    rows, pixels = panel_rows(panel.names, section.markers), patch.pixels[list(panel.rows)]
     engine = open_tower(bundle, section, device=device, threads=threads)
-    vector = engine(patches=patch.pixels[None], markers=rows[None])[0]
-    own = tuple(section.markers[row - 1] for row in rows)
-    return Query("mif", f"an mIF patch of {len(own)} channels", vector, patch.pixels, own)
+    vector = engine(patches=pixels[None], markers=rows[None])[0]
+    of = f"an mIF patch of {len(panel.names)} channels"
+    return Query("mif", of, vector, pixels, panel.names, _remarks_on(panel))
+
+
+def _remarks_on(panel: Panel) -> tuple[str, ...]:
+    """What was read otherwise than it was named; another spelling is not worth a word."""
+    taken = tuple(
+        f"The channel {name!a} is taken for {marker}: {reason}."
+        for name, marker, reason in panel.renamed
+        if not same_spelling(name, marker)
+    )
+    dropped = ", ".join(map(ascii, panel.dropped))
+    return (*taken, f"Left out as channels without a marker: {dropped}.") if dropped else taken
 
 
 def text_query(bundle: Bundle, text: str) -> Query:

@@ -16,7 +16,7 @@ from ..report.schema import (
 )
 from ..version import product
 from .calibration import ABSTENTION_RATE, Calibration
-from .describe import describe_bundle, describe_device, describe_slide
+from .describe import describe_bundle, describe_device, describe_slide, student_warnings
 from .evidence import ChosenTile, gather_evidence
 from .head_findings import HeadResult
 from .retrieve import Retrieved
@@ -140,6 +140,7 @@ def _warnings(
     evidence = len(model.atlas.patients) if model.allowed is None else int(model.allowed.sum())
     if evidence < model.neighbours:
         warnings.append(f"Only {evidence} patches may be evidence; {model.neighbours} neighbours were asked for.")
+    warnings += student_warnings(model)
     share = supported_share(tiles)
     if share < 1 - _STRANGE_SHARE:
         usual = 100 * ABSTENTION_RATE

@@ -18,6 +18,9 @@ a mean over several patches, which lies nearer to zero than single patches do: 1
 HATCH = ((214, 216, 219), (150, 154, 160))
 """Both stripes, RGB, of a tile without an estimate: greys that the map does not hold."""
 
+_STOPS = 25
+"""Colours of a CSS gradient, which blends what lies between them."""
+
 _STEPS = 251
 """Number of colours; odd, so that z = 0 has one of its own."""
 
@@ -62,3 +65,9 @@ def colour_index(z: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Rows of `colour_map` for finite values in z; beyond the limit the end colours stand."""
     position = (np.clip(z, -SCALE_LIMIT, SCALE_LIMIT) / SCALE_LIMIT + 1) / 2 * (_STEPS - 1)
     return np.rint(position).astype(np.uint8)
+
+
+def gradient(colours: NDArray[np.uint8]) -> str:
+    """Colours, (n, 3) uint8 RGB, as the stops of a CSS gradient."""
+    stops = colours[:: max(1, len(colours) // _STOPS)]
+    return ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in stops.tolist())

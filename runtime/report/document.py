@@ -1,4 +1,4 @@
-"""`result.json` as text, and the JSON Schema that is published for it."""
+"""The results of all commands as JSON, and the JSON Schemas that are published for them."""
 
 from __future__ import annotations
 
@@ -6,29 +6,38 @@ import json
 import math
 from typing import Any
 
-from .schema import SCHEMA_VERSION, Result
+from pydantic import BaseModel
 
 
-def result_json(result: Result) -> bytes:
-    """The result as indented UTF-8 JSON. A number that is not finite becomes null: JSON has no NaN.
+def document_json(document: BaseModel) -> bytes:
+    """A result as indented UTF-8 JSON. A number that is not finite becomes null: JSON has no NaN.
 
     Raises:
         pydantic.ValidationError: A number that must be there is not finite.
     """
-    content = _without_nan(result.model_dump(mode="python"))
-    Result.model_validate(content)
-    return (json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n").encode()
+    content = _without_nan(document.model_dump(mode="python"))
+    type(document).model_validate(content)
+    return _indented(content).encode()
 
 
-def schema_text() -> str:
-    """The JSON Schema (draft 2020-12) of `result.json`, as published in docs/schema."""
-    schema = Result.model_json_schema(mode="serialization")
-    published = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:haiku-edge:result:{SCHEMA_VERSION}",
-        **schema,
-    }
-    return json.dumps(published, ensure_ascii=False, indent=2) + "\n"
+def schema_text(document: type[BaseModel], name: str) -> str:
+    """The JSON Schema (draft 2020-12) of a kind of result, as published in docs/schema.
+
+    Args:
+        document: The kind; its `schema_version` has a default.
+        name: Of the schema: 'result', 'counterfactual' or 'retrieval'.
+    """
+    return _indented(
+        {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": f"urn:haiku-edge:{name}:{document.model_fields['schema_version'].default}",
+            **document.model_json_schema(mode="serialization"),
+        }
+    )
+
+
+def _indented(content: dict[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 
 def _without_nan(value: Any) -> Any:

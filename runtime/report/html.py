@@ -9,22 +9,18 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-import cv2
 import numpy as np
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from . import numbers
 from .cautions import cautions
-from .colour import SCALE_LIMIT, colour_map
+from .colour import SCALE_LIMIT, colour_map, gradient
 from .heads import HeadMap, answer, metrics_in_words
 from .heatmap import OPACITY, tile_extent
-from .images import ReportImages, data_uri, resized_to, webp
+from .images import ReportImages, data_uri, in_grey, resized_to, webp
+from .pages import render
 from .plots import PLOT_WIDTH, axis_for, interval_plot
 from .schema import Evidence, Neighbour, NeighbourMarker, Result
 
@@ -97,98 +93,43 @@ def render_report(
     axis = axis_for(result.biomarkers)
     patches = _patches(result)
     scale = images.scale * images.overview.shape[1] / overview.shape[1]
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            r=result,
-            style=Markup(read_template("report.css")),  # noqa: S704 (our own file)
-            script=Markup(read_template("report.js")),  # noqa: S704 (our own file)
-            cautions=cautions(result),
-            axis=axis,
-            plot_width=PLOT_WIDTH,
-            plots=[interval_plot(item, axis) for item in result.biomarkers],
-            overview={"uri": data_uri(webp(overview)), "width": overview.shape[1], "height": overview.shape[0]},
-            grey=data_uri(webp(_grey(overview))),
-            overlays=[
-                (item, data_uri(overlays[item.marker], "image/png"))
-                for item in result.biomarkers
-                if item.marker in overlays
-            ],
-            opacity=OPACITY,
-            head_maps=[(item, data_uri(picture, "image/png")) for item, picture in head_overlays],
-            ramp=_ramp(),
-            ramp_limit=SCALE_LIMIT,
-            marks=_marks(result, scale),
-            scale_bar=_scale_bar(result, scale, overview.shape[1]),
-            rows=_rows(result, images),
-            patches=patches,
-            composites=[
-                (patches[name], data_uri(images.composites[name])) for name in patches if name in images.composites
-            ],
-            composite_legend=images.composite_legend,
-            channel_markers=_channel_markers(result, images, patches),
-            channels=_channels(result, images, patches),
-        )
+    return render(
+        "report.html",
+        r=result,
+        answer=answer,
+        metrics=metrics_in_words,
+        top_markers=top_markers,
+        cautions=cautions(result),
+        axis=axis,
+        plot_width=PLOT_WIDTH,
+        plots=[interval_plot(item, axis) for item in result.biomarkers],
+        overview={"uri": data_uri(webp(overview)), "width": overview.shape[1], "height": overview.shape[0]},
+        grey=data_uri(webp(in_grey(resized_to(overview, 1, _GREY_AT_MOST)))),
+        overlays=[
+            (item, data_uri(overlays[item.marker], "image/png"))
+            for item in result.biomarkers
+            if item.marker in overlays
+        ],
+        opacity=OPACITY,
+        head_maps=[(item, data_uri(picture, "image/png")) for item, picture in head_overlays],
+        ramp=gradient(colour_map()),
+        ramp_limit=SCALE_LIMIT,
+        marks=_marks(result, scale),
+        scale_bar=_scale_bar(result, scale, overview.shape[1]),
+        rows=_rows(result, images),
+        patches=patches,
+        composites=[
+            (patches[name], data_uri(images.composites[name])) for name in patches if name in images.composites
+        ],
+        composite_legend=images.composite_legend,
+        channel_markers=_channel_markers(result, images, patches),
+        channels=_channels(result, images, patches),
     )
 
 
 def top_markers(neighbour: Neighbour) -> list[NeighbourMarker]:
     """The markers that a patch measured farthest from average, the farthest first."""
     return sorted(neighbour.markers, key=lambda item: (-abs(item.z), item.marker))[:_TOP_MARKERS]
-
-
-def _sentence(text: str) -> str:
-    """The text with a capital first letter."""
-    return text[:1].upper() + text[1:]
-
-
-def _words(name: str) -> str:
-    """The name of a field as words."""
-    return name.replace("_", " ")
-
-
-def read_template(name: str) -> str:
-    """A file of the templates folder."""
-    return files(__package__).joinpath("templates", name).read_text("utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FunctionLoader(read_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for number in (
-        numbers.plain,
-        numbers.signed,
-        numbers.count,
-        numbers.percent,
-        numbers.percentile,
-        numbers.tenth,
-        numbers.anything,
-    ):
-        environment.filters[number.__name__] = number
-    environment.filters["sentence"] = _sentence
-    environment.filters["words"] = _words
-    environment.filters["top_markers"] = top_markers
-    environment.filters["answer"] = answer
-    environment.filters["metrics"] = metrics_in_words
-    return environment
-
-
-def _grey(overview: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    small = resized_to(overview, 1, _GREY_AT_MOST)
-    return np.asarray(cv2.cvtColor(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), dtype=np.uint8)
-
-
-def _ramp() -> str:
-    """The colour map as stops of a CSS gradient."""
-    stops = colour_map()[::10]
-    return ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in stops.tolist())
 
 
 def _label(position: int) -> str:

@@ -57,6 +57,11 @@ def resized_to(image: NDArray[np.uint8], shortest: int, longest: int) -> NDArray
     return np.asarray(cv2.resize(image, size, interpolation=method), dtype=np.uint8)
 
 
+def in_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An RGB picture (h, w, 3) uint8 without its colours, in the same shape."""
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+
+
 def webp(image: NDArray[np.uint8]) -> bytes:
     """An RGB picture (h, w, 3) uint8 as WebP."""
     stream = io.BytesIO()

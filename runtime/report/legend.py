@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -68,5 +69,6 @@ def _letter(sign: str) -> str:
     return name.rsplit(" ", 1)[-1].lower() if name.startswith("GREEK") else sign
 
 
+@cache
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)

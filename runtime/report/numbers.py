@@ -31,6 +31,11 @@ def percent(share: float | None) -> str:
     return MISSING if share is None else f"{100 * share:.0f}{THIN_SPACE}%"
 
 
+def points(share: float | None) -> str:
+    """A share as percentage points with a sign, such as '+2.31'."""
+    return signed(None if share is None else 100 * share)
+
+
 def tenth(value: float | None) -> str:
     """One decimal, such as '41.4': for intensities, whose second decimal nothing supports."""
     return MISSING if value is None else f"{value:.1f}"
@@ -41,6 +46,13 @@ def percentile(value: float | None) -> str:
     if value is None:
         return MISSING
     return "<1" if 0 < value < 1 else f"{value:.0f}"
+
+
+def chance(p: float | None) -> str:
+    """A p or q: three decimals, '<0.001' below."""
+    if p is None:
+        return MISSING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def anything(value: object) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from .document import result_json
+from .document import document_json
 from .geojson import write_geojson
 from .heads import HeadMap, head_maps
 from .heatmap import heatmap_png, map_tiles, marker_values, overlay_png, paint, underlay
@@ -67,7 +67,7 @@ def write_outputs(directory: Path, result: Result, tiles: pa.Table, images: Repo
             write_geojson(stream, result, tiles)
         _write_heatmaps(files, result, painted)
         files.write(REPORT_NAME, _report(result, images, painted))
-        files.write(RESULT_NAME, result_json(result))
+        files.write(RESULT_NAME, document_json(result))
         return files.publish(_older(directory))
 
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 from numpy.typing import NDArray
 
-from . import numbers
-from .html import read_template
+from ..atomic import check_writable, exists_error
+from .document import document_json
 from .images import data_uri, webp
-from .retrieval_schema import RetrievalResult, retrieval_json
+from .pages import render
+from .retrieval_schema import RetrievalResult
 from .staging import staging
 
 JSON_NAME = "retrieval.json"
@@ -38,6 +37,18 @@ class RetrievalImages:
     legend: Legend = ()
 
 
+def check_retrieval_folder(folder: Path, *, force: bool) -> None:
+    """See, before any work, that a retrieval can be written there and that none is replaced unasked.
+
+    Raises:
+        OutputExistsError: A retrieval is there, and `force` is off.
+        OutputNotWritableError, DiskFullError: It could not be written.
+    """
+    if not force and any((folder / name).exists() for name in (JSON_NAME, PAGE_NAME)):
+        raise exists_error(folder, "already holds a retrieval")
+    check_writable(folder)
+
+
 def write_retrieval(folder: Path, result: RetrievalResult, images: RetrievalImages) -> tuple[Path, ...]:
     """Write page and JSON, both whole or none; an older retrieval in the folder is replaced.
 
@@ -46,26 +57,18 @@ def write_retrieval(folder: Path, result: RetrievalResult, images: RetrievalImag
     """
     with staging(folder) as files:
         files.write(PAGE_NAME, render_retrieval(result, images).encode())
-        files.write(JSON_NAME, retrieval_json(result).encode())
+        files.write(JSON_NAME, document_json(result))
         return files.publish([folder / JSON_NAME, folder / PAGE_NAME])
 
 
 def render_retrieval(result: RetrievalResult, images: RetrievalImages) -> str:
     """The page as HTML, with everything inside."""
-    environment = Environment(
-        loader=FunctionLoader(read_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"signed": numbers.signed, "plain": numbers.plain, "count": numbers.count}
-    return environment.get_template("retrieval.html").render(
+    return render(
+        "retrieval.html",
         r=result,
-        style=Markup(read_template("report.css")),  # noqa: S704 (our own file)
         query=None if images.query is None else data_uri(webp(images.query)),
         pictures={name: data_uri(picture) for name, picture in images.found.items()},
-        legend=images.legend,
+        colours=images.legend,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,19 +51,3 @@ class RetrievalResult(_Section):
     exclude_patients: list[str]
     found: list[FoundItem]
     timing: dict[str, float] = Field(description="Seconds by stage.")
-
-
-def retrieval_json(result: RetrievalResult) -> str:
-    """The result as indented JSON."""
-    content = result.model_dump(mode="json")
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-
-
-def retrieval_schema_text() -> str:
-    """The JSON Schema (draft 2020-12) of `retrieval.json`, as published in docs/schema."""
-    published = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:haiku-edge:retrieval:{RETRIEVAL_VERSION}",
-        **RetrievalResult.model_json_schema(mode="serialization"),
-    }
-    return json.dumps(published, ensure_ascii=False, indent=2) + "\n"

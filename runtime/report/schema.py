@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..notice import RESEARCH_USE_ONLY
 
-SCHEMA_VERSION: Final = "1.1"
+SCHEMA_VERSION: Final = "1.2"
 
 TileStatus = Literal["predicted", "abstained", "blur", "unreadable"]
 BiomarkerStatus = Literal["predicted", "abstained", "unmeasured"]
@@ -42,9 +42,18 @@ class DeviceSection(_Section):
     requested: str
     used: str = Field(description="tensorrt, cuda or cpu.")
     provider: str = Field(description="Run time and version, such as 'ONNX Runtime 1.31.1, CPUExecutionProvider'.")
+    precision: str = Field(description="What it computed in: fp32, fp16, bf16, or int8 with its recipe.")
     name: str = Field(description="The processor's own name.")
     threads: int
     reason: str = Field(description="Why this device was chosen.")
+    tower: str = Field(
+        "teacher",
+        description="teacher, the bundle's own H&E tower; or student-vit-s or student-mobile, a small tower that "
+        "learned from it.",
+    )
+    agreement: dict[str, float | int | None] | None = Field(
+        None, description="How far a student agrees with the bundle's own tower, as the bundle states it, or null."
+    )
 
 
 class StainSection(_Section):
@@ -247,7 +256,7 @@ class HeadFinding(_Section):
 class Result(_Section):
     """Everything that one run found."""
 
-    schema_version: Literal["1.1"] = SCHEMA_VERSION
+    schema_version: Literal["1.2"] = SCHEMA_VERSION
     notice: Literal["For research use only. Not for use in diagnostic procedures."] = RESEARCH_USE_ONLY
     product: str
     bundle: BundleSection

@@ -20,6 +20,7 @@ from haiku_edge.runtime.bundle import Bundle, open_bundle
 from haiku_edge.runtime.errors import (
     BundleContentError,
     HaikuEdgeError,
+    OutputExistsError,
     PanelError,
     PatchShapeError,
     UnreadableDatasetError,
@@ -28,7 +29,9 @@ from haiku_edge.runtime.errors import (
 from haiku_edge.runtime.inference.calibration import read_cases
 from haiku_edge.runtime.inference.look_up import look_up
 from haiku_edge.runtime.inference.query import he_query, mif_query, notes_query, text_query
-from haiku_edge.runtime.report.retrieval_schema import RetrievalResult, retrieval_schema_text
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
+from haiku_edge.runtime.report.document import schema_text
+from haiku_edge.runtime.report.retrieval_schema import RetrievalResult
 from tests.runtime.inference.bundles import rewrite
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "schema" / "retrieval.schema.json"
@@ -66,8 +69,8 @@ def _json(capsys: pytest.CaptureFixture[str], asked: dict[str, object], to: str 
 
 
 def test_the_published_schema_is_current() -> None:
-    """If not: write what `retrieval_schema_text()` gives to the file."""
-    assert PUBLISHED.read_text() == retrieval_schema_text()
+    """If not: write what `schema_text(RetrievalResult, "retrieval")` gives to the file."""
+    assert PUBLISHED.read_text() == schema_text(RetrievalResult, "retrieval")
 
 
 def test_a_tile_finds_what_an_exact_search_by_hand_finds(
@@ -179,6 +182,50 @@ def test_the_table_keeps_one_line_an_item_on_eighty_columns(
         assert not any("…" in line for line in lines)
 
 
+def test_other_names_of_the_channels_and_a_blank_one_are_the_same_query(
+    bundle: Bundle, patch: dict[str, Path], tmp_path: Path
+) -> None:
+    others = {"CD3e": "CD3", "Ki67": "Ki-67", "PanCK": "Pan-Cytokeratin", "PDL1": "CD274", "DAPI": "Hoechst"}
+    panel = str(patch["panel"]).split(",")
+    renamed = tuple(others.get(name, name) for name in panel)
+    assert len(set(renamed) - set(panel)) > 2
+    pixels = np.load(patch["mif.npy"])
+    np.save(tmp_path / "blank.npy", np.concatenate([np.full_like(pixels[:1], 99), pixels]))
+    plain = mif_query(bundle, patch["mif.npy"], tuple(panel))
+    other = mif_query(bundle, tmp_path / "blank.npy", ("Blank-1", *renamed))
+    np.testing.assert_array_equal(plain.vector, other.vector)
+    assert other.markers == plain.markers == tuple(panel) and plain.warnings == ()
+    assert any("'CD3' is taken for CD3e" in line for line in other.warnings)
+    assert "'Blank-1'" in other.warnings[-1] and not any("Ki-67" in line for line in other.warnings)
+
+
+def test_an_older_page_is_replaced_only_when_asked(
+    patch: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "page"
+    _json(capsys, {"text": "Lung cancer"}, out=folder)
+    (folder / "mine.txt").write_text("precious")
+    before = (folder / "retrieval.json").read_bytes()
+    with pytest.raises(OutputExistsError, match="--force"):
+        _json(capsys, {"he": patch["he.png"]}, out=folder, bundle=tmp_path / "no bundle")
+    assert (folder / "retrieval.json").read_bytes() == before
+    _json(capsys, {"he": patch["he.png"]}, out=folder, force=True)
+    assert json.loads((folder / "retrieval.json").read_bytes())["query"]["modality"] == "he"
+    assert sorted(path.name for path in folder.iterdir()) == ["mine.txt", "retrieval.html", "retrieval.json"]
+
+
+@pytest.mark.parametrize("with_page", [False, True])
+def test_the_research_use_line_is_printed_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], with_page: bool
+) -> None:
+    base = dict.fromkeys(("he", "mif", "text", "clinical", "markers"))
+    said = {"bundle": None, "top": 2, "excluded": (), "out": tmp_path if with_page else None, "device": "auto"}
+    run(Asked(**(base | {"text": "Lung cancer"})), "mif", **said, threads=1, as_json=False)
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).casefold().count("for research use only") == 1
+    assert printed.out.rstrip().endswith(RESEARCH_USE_ONLY) and "Synthetic" in printed.out
+
+
 @pytest.mark.parametrize(
     ("asked", "options", "error"),
     [
@@ -199,6 +246,9 @@ def test_the_table_keeps_one_line_an_item_on_eighty_columns(
         ({"mif": "mif.npy", "markers": "DAPI"}, {}, PanelError),
         ({"mif": "three.npy", "markers": "DAPI,CD8,CD9999"}, {}, PanelError),
         ({"mif": "three.npy", "markers": "DAPI,CD8,DAPI"}, {}, PanelError),
+        ({"mif": "three.npy", "markers": "DAPI,CD8,CD8a"}, {}, PanelError),
+        ({"mif": "three.npy", "markers": "DAPI,CD8,Keratin"}, {}, PanelError),
+        ({"mif": "three.npy", "markers": "Blank,AF1,empty"}, {}, PanelError),
         ({"mif": "deep.npy", "markers": "DAPI,CD8,CD4"}, {}, PatchShapeError),
         ({"mif": "last.npy", "markers": "DAPI,CD8,CD4"}, {}, PatchShapeError),
     ],

@@ -87,7 +87,8 @@ def test_one_version_everywhere() -> None:
 def test_every_requirement_has_a_lower_bound() -> None:
     optional = PYPROJECT["project"]["optional-dependencies"].values()
     requirements = [*PYPROJECT["project"]["dependencies"], *(item for group in optional for item in group)]
-    assert [item for item in requirements if not re.fullmatch(r"[A-Za-z0-9_.-]+>=[\d.]+", item)] == []
+    bounded = re.compile(r"[A-Za-z0-9_.-]+[>=]=[\d.]+(,<[\d.]+)?(; .+)?")
+    assert [item for item in requirements if not bounded.fullmatch(item)] == []
 
 
 def test_the_lean_installation_requires_no_training_library() -> None:

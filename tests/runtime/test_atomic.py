@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from haiku_edge.runtime.atomic import atomic_open, atomic_write
-from haiku_edge.runtime.errors import DiskFullError, OutputNotWritableError
+from haiku_edge.runtime.atomic import atomic_open, atomic_write, check_new_file, replace_folder
+from haiku_edge.runtime.errors import DiskFullError, OutputExistsError, OutputNotWritableError
 from tests.conftest import largest_file
 
 
@@ -54,3 +54,30 @@ def test_a_reader_never_sees_half_of_a_file(tmp_path: Path) -> None:
     while writer.is_alive():
         assert path.read_bytes() in contents
     writer.join()
+
+
+def test_a_file_is_replaced_only_when_asked_and_a_folder_never(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    check_new_file(path, force=False)
+    path.write_bytes(b"older")
+    with pytest.raises(OutputExistsError, match=r"a\.bin is there already\. Pass --force"):
+        check_new_file(path, force=False)
+    check_new_file(path, force=True)
+    for force in (False, True):
+        with pytest.raises(OutputExistsError, match="is a folder"):
+            check_new_file(tmp_path, force=force)
+    assert {item.name: item.read_bytes() for item in tmp_path.iterdir()} == {"a.bin": b"older"}
+
+
+def test_a_file_that_could_not_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    for place in (tmp_path / "not there" / "a.bin", Path("/proc/a.bin")):
+        with pytest.raises(OutputNotWritableError):
+            check_new_file(place, force=False)
+
+
+def test_a_folder_replaces_another_as_a_whole(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    replace_folder(tmp_path / "new", tmp_path / "old")
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["old", "old/new"]

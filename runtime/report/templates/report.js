@@ -1,6 +1,4 @@
-"use strict";
 (() => {
-  document.documentElement.classList.add("js");
   const byId = (id) => document.getElementById(id);
 
   // The large picture follows the chosen thumbnail.
@@ -21,28 +19,6 @@
   if (opacity) opacity.addEventListener("input", () => heat.setAttribute("opacity", opacity.value / 100));
   const marks = byId("marks-shown");
   if (marks) marks.addEventListener("change", () => byId("marks").setAttribute("visibility", marks.checked ? "visible" : "hidden"));
-
-  // Sorting: numbers by value, words by alphabet, what is missing always last.
-  const table = byId("markers");
-  const headers = [...table.querySelectorAll("thead th")];
-  const compare = (column, sign) => (a, b) => {
-    const [x, y] = [a, b].map((row) => row.cells[column].dataset.sort);
-    if (x === "" || y === "") return (x === "") - (y === "");
-    const numeric = Number(x) - Number(y);
-    return sign * (Number.isNaN(numeric) ? x.localeCompare(y) : numeric);
-  };
-  headers.forEach((header, column) => {
-    const button = header.querySelector("button");
-    if (!button) return;
-    button.addEventListener("click", () => {
-      const descending = header.getAttribute("aria-sort") !== "descending" && header.dataset.first === "descending"
-        || header.getAttribute("aria-sort") === "ascending";
-      headers.forEach((other) => other.removeAttribute("aria-sort"));
-      header.setAttribute("aria-sort", descending ? "descending" : "ascending");
-      const body = table.tBodies[0];
-      body.append(...[...body.rows].sort(compare(column, descending ? -1 : 1)));
-    });
-  });
 
   // Channels: a row of patches shows its false-colour pictures, or one measured marker in grey.
   const channels = JSON.parse(byId("channels").textContent);

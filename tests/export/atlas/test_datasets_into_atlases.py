@@ -23,7 +23,7 @@ from haiku_edge.export.evaluation.embedded_cohort import EmbeddedCohort, read_co
 from haiku_edge.export.synthetic import MARKERS, MPP, Patient, patches, render_region, simulate_cohort
 from haiku_edge.runtime.atlas import open_atlas
 from haiku_edge.runtime.bundle import Bundle, Description, open_bundle
-from haiku_edge.runtime.engine import choose_engine
+from haiku_edge.runtime.engine import plain_engine
 from haiku_edge.runtime.errors import CohortError, PanelError, PatchShapeError, UnreadableDatasetError
 from haiku_edge.runtime.inference import Silent, read_cases
 from haiku_edge.runtime.notes import Tokenizer, metadata_prompt
@@ -97,9 +97,9 @@ def test_vectors_are_those_of_the_towers_one_patch_at_a_time(
 ) -> None:
     manifest = bundle.manifest
     text, mif_tower = manifest.need_text(), manifest.need_mif()
-    he = choose_engine(bundle.read(manifest.he.file), threads=1)
-    mif = choose_engine(bundle.read(mif_tower.file), threads=1)
-    notes = choose_engine(bundle.read(text.file), threads=1)
+    he = plain_engine(bundle.read(manifest.he.file), threads=1)
+    mif = plain_engine(bundle.read(mif_tower.file), threads=1)
+    notes = plain_engine(bundle.read(text.file), threads=1)
     tokenizer = Tokenizer.from_bytes(bundle.read(text.tokenizer), text.max_length)
     row = 0
     for patient, section in sections:
@@ -129,7 +129,7 @@ def test_captions_are_embedded_where_every_patch_has_one(bundle: Bundle, section
     vectors = embed_dataset(bundle, dataset, threads=1, modalities=("caption",)).vectors["caption"]
     text = bundle.manifest.need_text()
     tokenizer = Tokenizer.from_bytes(bundle.read(text.tokenizer), text.max_length)
-    engine = choose_engine(bundle.read(text.file), threads=1)
+    engine = plain_engine(bundle.read(text.file), threads=1)
     for sample, vector in zip(dataset, vectors, strict=True):
         assert sample.caption is not None
         tokens = tokenizer.encode(sample.caption)

@@ -27,6 +27,7 @@ from haiku_edge.runtime.bundle import Bundle, open_bundle
 from haiku_edge.runtime.engine import Engine, open_tower
 from haiku_edge.runtime.errors import (
     BundleContentError,
+    CheckpointIncompleteError,
     CheckpointValueError,
     DiskFullError,
     OutputExistsError,
@@ -235,6 +236,15 @@ def test_what_is_no_bundle_is_left_alone_before_anything_is_read(tmp_path: Path)
     assert (tmp_path / "out" / "precious").read_text() == "precious"
 
 
+def test_an_older_bundle_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    shutil.copytree(open_bundle(None).root, tmp_path / "bundle")
+    with pytest.raises(OutputExistsError, match=r"already holds a bundle\. Pass --force"):
+        export_haiku(tmp_path / "no checkpoint", tmp_path / "bundle")
+    with pytest.raises(CheckpointIncompleteError):
+        export_haiku(tmp_path / "no checkpoint", tmp_path / "bundle", force=True)
+    assert open_bundle(tmp_path / "bundle").digest == open_bundle(None).digest
+
+
 def test_a_refused_checkpoint_leaves_nothing(tmp_path: Path) -> None:
     checkpoint = write_small_checkpoint(tmp_path / "in" / "haiku")
     state = torch.load(checkpoint / "haiku_state_dict.pt", weights_only=True)
@@ -262,7 +272,7 @@ def test_an_interrupted_export_leaves_the_older_bundle_and_nothing_half_made(
     shutil.copytree(small_export.folder, tmp_path / "bundle")
     before = open_bundle(tmp_path / "bundle").digest
     with pytest.raises(KeyboardInterrupt):
-        export_haiku(small_export.checkpoint, tmp_path / "bundle", sizes=SMALL, progress=Interrupting())
+        export_haiku(small_export.checkpoint, tmp_path / "bundle", sizes=SMALL, progress=Interrupting(), force=True)
     assert leftovers(tmp_path) == ["bundle"]
     assert open_bundle(tmp_path / "bundle").digest == before
 

@@ -15,7 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from haiku_edge.export.dataset import FolderDataset, PatchSample, open_dataset, remarks_on_names, write_dataset
+from haiku_edge.export.dataset import (
+    FolderDataset,
+    PatchSample,
+    open_dataset,
+    refuse_person_names,
+    remarks_on_names,
+    write_dataset,
+)
 from haiku_edge.runtime.errors import (
     CohortError,
     OutputExistsError,
@@ -297,3 +304,18 @@ def test_names_that_look_like_identifiers_are_counted_and_not_repeated(tmp_path:
     write_open(tmp_path / "bad", samples(["Jane Doe 1956-12-03", "MRN12345678", "P3"], 1))
     remark = remarks_on_names(open_dataset(tmp_path / "bad"))[0]
     assert "Names of patients" in remark and "2 of 3" in remark and "Doe" not in remark and "12345678" not in remark
+
+
+@pytest.mark.parametrize(
+    "name", ["Jane Doe", "Doe, Jane", "Jane_Doe", "JANE_DOE", "Doe^Jane", "Dr. Mueller", "Patient Jane Doe", "Mary"]
+)
+def test_a_patient_called_by_a_name_is_refused_without_repeating_it(name: str) -> None:
+    with pytest.raises(CohortError, match="1 of 2 patients of trial") as refused:
+        refuse_person_names(["P1", name, name], "trial")
+    assert name not in str(refused.value)
+
+
+def test_pseudonyms_are_no_names() -> None:
+    numbered = ["P0647", "CRC01", "TCGA-AA-3514", "S12-3456", "HTA7_1", "a", "region_a", "noise"]
+    lettered = ["Patient A", "Patient_B", "PatientC", "Case D", "Donor E", "case-12", "Lung_A", "Tumor-B", "TMA-A"]
+    refuse_person_names([*numbered, *lettered], "trial")

@@ -15,7 +15,7 @@ from scipy import stats
 from haiku_edge.cli.counterfactual import run_cohort
 from haiku_edge.export.evaluation.counterfactual import (
     CohortEffect,
-    Gallery,
+    IndexedGallery,
     cohort_counterfactual,
     effects,
     own_gallery,
@@ -278,7 +278,7 @@ def test_too_few_patients_patches_or_vectors_are_refused_in_words() -> None:
 
 def test_share_of_the_same_tissue_is_counted_without_the_patient() -> None:
     gallery = own_gallery(COHORT)
-    lung = Gallery(
+    lung = IndexedGallery(
         gallery.markers,
         gallery.vectors,
         gallery.positive,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from haiku_edge.export.evaluation.embedded_cohort import read_cohort, write_coho
 from haiku_edge.export.evaluation.evaluate import embed_held_out, open_engines
 from haiku_edge.export.evaluation.galleries import LEAVES
 from haiku_edge.export.evaluation.held_out import embed_prompt
+from haiku_edge.export.model import read_towers
+from haiku_edge.export.model_card import write_model_card
 from haiku_edge.export.synthetic import known_facts, simulate_cohort
 from haiku_edge.runtime.atlas import open_atlas
 from haiku_edge.runtime.bundle import Bundle, open_bundle
@@ -88,6 +90,39 @@ def test_atlas_expression_is_the_mean_of_the_simulated_channels(road: Road) -> N
 def test_evaluating_the_bundle_gives_the_figures_of_its_manifest(road: Road) -> None:
     again = evaluate_bundle(road.bundle, cache=road.cache)
     assert evaluation_metrics(again) == road.bundle.manifest.metrics["evaluation"]
+
+
+def test_galleries_are_two_other_regions_of_each_test_patient(road: Road) -> None:
+    test = simulate_part("test", QUICK_SPLIT, SEED, road.cache)
+    galleries = simulate_part("galleries", QUICK_SPLIT, SEED, road.cache)
+    first = {patient.identifier: (patient, section) for patient, section in test.sections()}
+    assert [patient.identifier for patient in galleries.patients] == [name for name in first for _ in range(2)]
+    assert len({patient.section for patient in galleries.patients} | {p.section for p in test.patients}) == 12
+    seen = []
+    for patient, section in galleries.sections():
+        other, shown = first[patient.identifier]
+        assert (patient.facts, patient.biology, patient.scanner) == (other.facts, other.biology, other.scanner)
+        assert np.isfinite(section.expression).any(axis=0).sum() == len(patient.panel)
+        corners = [tile[:64, :64].tobytes() for tile in (*section.he, *shown.he)]
+        assert len(set(corners)) == len(corners)
+        seen.append((patient.identifier, patient.panel, corners[0]))
+    for one, two in zip(seen[::2], seen[1::2], strict=True):
+        assert one[:2] == two[:2] and one[2] != two[2]
+    found = road.evaluation.galleries
+    assert (found.patients, found.regions, found.patches) == (4, 8, 32)
+    assert found.shared and found.places_known and not found.regions_are_patients
+    counted = evaluation_metrics(road.evaluation)["gallery_cohort"]
+    assert counted == {"patients": 4, "regions": 8, "patches": 32}
+
+
+@pytest.mark.parametrize(("steps", "runs"), [(1600, "200, 400 and 800"), (800, "200 and 400"), (4, None)])
+def test_card_says_after_which_runs_the_number_of_batches_was_chosen(road: Road, steps: int, runs: str | None) -> None:
+    towers = read_towers(road.cache.parent / "checkpoint")
+    recipe = replace(QUICK.recipe, steps=steps)
+    card = write_model_card(road.bundle.manifest, QUICK.split, recipe, towers, road.evaluation, SEED)
+    said = f"number of batches ({steps:,}) after seeing the test figures of runs with {runs}"
+    assert (said in card) == (runs is not None)
+    assert ("number of batches" in card) == (runs is not None)
 
 
 def test_prompts_of_ordinary_notes_fit_the_text_tower(road: Road) -> None:

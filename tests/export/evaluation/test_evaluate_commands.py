@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from haiku_edge.cli.evaluate_app import app
 from haiku_edge.export.evaluation.embedded_cohort import EmbeddedCohort, read_cohort, write_cohort
 from haiku_edge.runtime.bundle import open_bundle
+from haiku_edge.runtime.errors import OutputExistsError
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 from tests.export.evaluation.small_cohort import small_cohort, unit
 
@@ -59,6 +60,26 @@ def test_task_prints_tables_for_research_use_and_writes_the_same_figures(
     assert json.loads(printed.stdout) == written
     for patient in {f'"{name}"' for name in read_cohort(cohort).patients.tolist()}:
         assert patient not in out.read_text()
+
+
+@pytest.mark.parametrize("command", ["retrieval", "biomarkers", "knn", "zero-shot"])
+def test_figures_are_replaced_only_when_asked(command: str, cohort: Path, tmp_path: Path) -> None:
+    """A refusal comes before the cohort is looked at, and so before any work."""
+    out = tmp_path / "figures.json"
+    out.write_text("precious")
+    refused = evaluate(command, tmp_path / "nowhere", "--out", out)
+    assert refused.exit_code == OutputExistsError.exit_code and "--force" in refused.output
+    assert out.read_text() == "precious"
+    assert evaluate(command, cohort, "--out", out, "--force").exit_code == 0
+    assert json.loads(out.read_text())["notice"] == RESEARCH_USE_ONLY
+
+
+def test_a_written_cohort_is_not_replaced_before_an_hour_of_simulation(tmp_path: Path) -> None:
+    (tmp_path / "c.parquet").write_text("precious")
+    for option in ("--write-cohort", "--out"):
+        refused = evaluate(option, tmp_path / "c.parquet", "--bundle", tmp_path / "nowhere")
+        assert refused.exit_code == OutputExistsError.exit_code and "--force" in refused.output
+    assert (tmp_path / "c.parquet").read_text() == "precious"
 
 
 def test_json_holds_every_figure_of_retrieval_at_every_length(cohort: Path) -> None:

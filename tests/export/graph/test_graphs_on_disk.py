@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from haiku_edge.export.graph import GraphFiles, check_files, trace_tower, write_graph
 from haiku_edge.export.model import MifConfig, MifTower, TowersConfig, build_towers
-from haiku_edge.runtime.engine import choose_engine
+from haiku_edge.runtime.engine import plain_engine
 
 CONFIG = TowersConfig(mif=MifConfig(markers=9, width=64, hidden=128, blocks="hv"))
 INPUTS = {
@@ -41,7 +41,7 @@ def again(traced: bytes) -> ir.Model:
 
 
 def compute(files: GraphFiles) -> np.ndarray:
-    engine = choose_engine(files.graph.read_bytes(), weights=files.read_weights(), device="cpu")
+    engine = plain_engine(files.graph.read_bytes(), weights=files.read_weights())
     return engine(**INPUTS)
 
 

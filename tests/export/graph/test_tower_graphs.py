@@ -12,7 +12,7 @@ import pytest
 from haiku_edge.export.graph import GraphMismatchError, check_graph, export_towers
 from haiku_edge.export.model import MifConfig, TextConfig, Towers, TowersConfig, build_towers
 from haiku_edge.export.tower_graphs import TowerGraphs
-from haiku_edge.runtime.engine import choose_engine
+from haiku_edge.runtime.engine import plain_engine
 
 CONFIG = TowersConfig(mif=MifConfig(markers=9), text=TextConfig(vocabulary=50))
 
@@ -37,7 +37,7 @@ def graphs(towers: Towers) -> TowerGraphs:
 @pytest.mark.parametrize("count", [1, 5])
 def test_he_graph_is_the_torch_tower(towers: Towers, graphs: TowerGraphs, count: int) -> None:
     tiles = np.random.default_rng(count).integers(0, 256, (count, 256, 256, 3), np.uint8)
-    assert check_graph("H&E", towers.he, choose_engine(graphs.he, device="cpu"), {"tiles": tiles})[1] <= 1e-5
+    assert check_graph("H&E", towers.he, plain_engine(graphs.he), {"tiles": tiles})[1] <= 1e-5
 
 
 @pytest.mark.parametrize(("count", "channels"), [(1, 1), (2, 9), (3, 4)])
@@ -50,7 +50,7 @@ def test_mif_graph_is_the_torch_tower_for_any_panel(
     markers = np.stack([rng.permutation(10)[:channels] for _ in range(count)]).astype(np.int64)
     assert (
         check_graph(
-            "mIF", towers.mif, choose_engine(graphs.mif, device="cpu"), {"patches": patches, "markers": markers}
+            "mIF", towers.mif, plain_engine(graphs.mif), {"patches": patches, "markers": markers}
         )[1]
         <= 1e-5
     )
@@ -64,14 +64,14 @@ def test_text_graph_is_the_torch_tower_up_to_its_longest_text(
     ids = rng.integers(0, 50, (count, length))
     mask = (np.arange(length) < rng.integers(1, length + 1, (count, 1))).astype(np.int64)
     inputs = {"input_ids": ids, "attention_mask": mask}
-    assert check_graph("text", towers.text, choose_engine(graphs.text, device="cpu"), inputs)[1] <= 1e-5
+    assert check_graph("text", towers.text, plain_engine(graphs.text), inputs)[1] <= 1e-5
 
 
 def test_graph_of_other_weights_is_refused(graphs: TowerGraphs) -> None:
     other = ready(4)
     tiles = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), np.uint8)
     with pytest.raises(GraphMismatchError, match="Do not ship it"):
-        check_graph("H&E", other.he, choose_engine(graphs.he, device="cpu"), {"tiles": tiles})
+        check_graph("H&E", other.he, plain_engine(graphs.he), {"tiles": tiles})
 
 
 def test_graphs_are_pure_onnx_of_opset_20_with_the_agreed_names(graphs: TowerGraphs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from haiku_edge.cli.heads_app import add_to
 from haiku_edge.export.evaluation.embedded_cohort import write_cohort
 from haiku_edge.runtime.bundle import open_bundle
-from haiku_edge.runtime.errors import CohortError, HaikuEdgeError, UsageError
+from haiku_edge.runtime.errors import CohortError, HaikuEdgeError, OutputExistsError, UsageError
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 from tests.export.heads.small_cohort import alike_bags, cohort_of, names, survival_facts
 
@@ -92,6 +93,29 @@ def test_what_can_not_be_done_is_said_and_leaves_nothing_behind(
     result = CliRunner().invoke(app, [places.get(one, one) for one in arguments.split()])
     assert result.exit_code == error.exit_code and said in result.output
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["probes --target grade", "mil --target grade", "survival"])
+def test_figures_are_replaced_only_when_asked(app: typer.Typer, tmp_path: Path, command: str) -> None:
+    (tmp_path / "figures.json").write_text("precious")
+    name, *options = command.split()
+    arguments = ["evaluate", name, str(tmp_path / "nowhere"), *options, "--out", str(tmp_path / "figures.json")]
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == OutputExistsError.exit_code and "--force" in refused.output
+    asked = CliRunner().invoke(app, [*arguments, "--force"])
+    assert "nowhere" in asked.output
+    assert (tmp_path / "figures.json").read_text() == "precious"
+
+
+def test_a_bundle_is_not_replaced_by_a_head_unasked(app: typer.Typer, cohort: Path, tmp_path: Path) -> None:
+    shutil.copytree(open_bundle(None).root, tmp_path / "new")
+    arguments = ["train", "head", str(cohort), "--kind", "tile", "--target", "grade", "--name", "low", "--folds", "2"]
+    refused = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "new")])
+    assert refused.exit_code == OutputExistsError.exit_code and "--force" in refused.output
+    assert open_bundle(tmp_path / "new").digest == open_bundle(None).digest
+    made = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "new"), "--force"])
+    assert made.exit_code == 0, made.output
+    assert "low" in {head.name for head in open_bundle(tmp_path / "new").manifest.heads}
 
 
 @pytest.mark.slow

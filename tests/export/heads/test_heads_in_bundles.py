@@ -22,6 +22,7 @@ from haiku_edge.export.heads import (
     add_heads,
     check_dimension,
     embedded_heads,
+    score_classifier,
     score_survival,
     train_slide_head,
     train_survival_head,
@@ -29,8 +30,10 @@ from haiku_edge.export.heads import (
 )
 from haiku_edge.export.heads.bags import make_bags
 from haiku_edge.export.heads.concordance import concordance
+from haiku_edge.export.heads.folds import fold_numbers
 from haiku_edge.export.heads.nested import MEMBERS
 from haiku_edge.export.heads.probes import fit_probe
+from haiku_edge.export.heads.scores import score_classes
 from haiku_edge.export.heads.targets import read_classes, read_survival
 from haiku_edge.export.synthetic import simulate_cohort
 from haiku_edge.runtime.bundle import open_bundle
@@ -164,7 +167,7 @@ def test_a_bundle_altered_on_the_way_costs_no_older_one(
     tower = tmp_path / "from" / opened.manifest.he.file
     tower.write_bytes(tower.read_bytes()[:-1] + b"?")
     with pytest.raises(BundleAlteredError, match=r"he\.onnx"):
-        add_heads(opened, (survival,), tmp_path / "out")
+        add_heads(opened, (survival,), tmp_path / "out", force=True)
     assert open_bundle(tmp_path / "out").digest == source.digest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["from", "out"]
 
@@ -208,6 +211,20 @@ def test_no_order_of_simulated_patients_beats_the_oracle_by_more_than_chance() -
     for row in (knowable, own, clinical):
         assert row.cross_validated.value < oracle.cross_validated.value + 0.03
     assert clinical.cross_validated.value > 0.55
+
+
+def test_classifier_is_told_as_its_own_cross_validation_measured_it(cohort: EmbeddedCohort) -> None:
+    """Folds with other shares of the classes: their scores, ranked together as they are, would tell another figure."""
+    head = train_slide_head(cohort, name="grade", target="grade", features="he", grid=QUICK, folds=3, seed=4)
+    section = head.section
+    found = score_classifier(section, head.contents[section.file], cohort)
+    cases, target = read_head_cases(head.contents[section.cases], section), read_classes(cohort, "grade")
+    folds = fold_numbers(target.strata, 3, 4)
+    wanted = score_classes(cases.scores, cases.labels, np.arange(PATIENTS), folds)
+    for name in ("auroc", "balanced_accuracy", "macro_f1"):
+        one, two = getattr(found.cross_validated, name), getattr(wanted, name)
+        assert (one.value, one.low, one.high) == pytest.approx((two.value, two.low, two.high), abs=1e-4)
+    assert (found.patients, found.held_out_patients) == (PATIENTS, PATIENTS)
 
 
 def cohort_like(cohort: EmbeddedCohort, patients: np.ndarray, facts: dict[str, dict[str, str]]) -> EmbeddedCohort:

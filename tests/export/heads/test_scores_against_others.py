@@ -113,6 +113,21 @@ def test_dynamic_auroc_weighs_the_late_dead_up_for_those_who_were_censored_befor
     assert dynamic_auroc(risk, target, 12.0, np.ones((1, 5)))[0] == pytest.approx(weight / (1 + weight))
 
 
+def test_dynamic_auroc_of_a_draw_is_that_of_the_drawn_patients_with_their_own_censoring() -> None:
+    rng = np.random.default_rng(11)
+    target = _target(rng, 50, ties=True)
+    risk = rng.normal(size=50) - 0.03 * target.months
+    month = float(np.median(target.months))
+    assert (~target.events & (target.months < month)).any()
+    counts = rng.multinomial(50, np.full(50, 1 / 50), size=20)
+    found = dynamic_auroc(risk, target, month, counts.astype(float))
+    for i, count in enumerate(counts):
+        drawn = np.repeat(np.arange(50), count)
+        own = SurvivalTarget("months", drawn.astype(str), target.months[drawn], target.events[drawn])
+        alone = dynamic_auroc(risk[drawn], own, month, np.ones((1, 50)))
+        assert found[i] == pytest.approx(alone[0])
+
+
 def test_weighted_auroc_is_that_of_scikit_learn() -> None:
     rng = np.random.default_rng(8)
     score, positive = np.round(rng.normal(size=200), 1), rng.random(200) < 0.3

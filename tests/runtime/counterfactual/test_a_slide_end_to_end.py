@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from haiku_edge.runtime.counterfactual import Counterfactual, CounterfactualOptions, counterfactual
-from haiku_edge.runtime.counterfactual.outputs import schema_text
+from haiku_edge.runtime.counterfactual.schema import CounterfactualResult
 from haiku_edge.runtime.errors import OutputExistsError, UsageError
 from haiku_edge.runtime.inference import PredictOptions, predict
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
+from haiku_edge.runtime.report.document import schema_text
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "schema" / "counterfactual.schema.json"
 
@@ -147,4 +148,4 @@ def test_values_that_mean_nothing_are_refused(wrong: dict[str, object]) -> None:
 
 
 def test_the_published_schema_is_the_codes() -> None:
-    assert SCHEMA.read_text() == schema_text()
+    assert SCHEMA.read_text() == schema_text(CounterfactualResult, "counterfactual")

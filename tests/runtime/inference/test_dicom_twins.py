@@ -20,7 +20,7 @@ TWINS = {
     # Coded again as JPEG 2000: mean difference 0.23 grey levels.
     "dicom/derived_from_svs/CMU_j2k": 0.999,
     # Coded again as JPEG in another colour space: mean difference 3.4 grey levels.
-    "dicom/jcupitt_cmu1": 0.97,
+    "dicom/jcupitt_cmu1": 0.95,
 }
 
 pytestmark = pytest.mark.skipif(not SVS.exists(), reason="the shared slides are not beside the repository")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from haiku_edge.runtime.atomic import check_writable
 from haiku_edge.runtime.errors import OutputExistsError, OutputNotWritableError
-from haiku_edge.runtime.inference.folder import check_writable, output_folder
+from haiku_edge.runtime.inference.folder import output_folder
 
 
 def test_two_runs_on_one_output_exclude_each_other(tmp_path: Path) -> None:

@@ -309,6 +309,7 @@ def _result(tiles: pa.Table, counts: dict[str, int], chosen: list[int], picture:
         "device": {
             "requested": "auto",
             "used": "cpu",
+            "precision": "fp32",
             "provider": "ONNX Runtime 1.31.1, CPUExecutionProvider",
             "name": "Intel Xeon Processor (Icelake)",
             "threads": 2,

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from haiku_edge.runtime.errors import PanelError
-
+from ..errors import PanelError
 from ._spelling import compact
 from .aliases import ALIASES, AMBIGUOUS
 from .names import PUBLISHED_MARKERS
@@ -104,11 +103,22 @@ def is_blank(name: str) -> bool:
     return not name.strip() or _NOT_A_MARKER.fullmatch(re.sub(r"[\W_]+", "_", name.strip().casefold())) is not None
 
 
+def same_spelling(one: str, other: str) -> bool:
+    """Whether two names differ in nothing but case and separators."""
+    return compact(one) == compact(other)
+
+
 def alias_reason(name: str) -> str:
     """Why a name may be replaced: the alias rule's reason, or another spelling."""
     wanted = compact(name)
     rules = (rule for rule in ALIASES if wanted in {compact(alias) for alias in rule.names})
     return next((rule.reason for rule in rules), "another spelling")
+
+
+def nearest_names(name: str, known: Sequence[str] = PUBLISHED_MARKERS) -> tuple[str, ...]:
+    """Known names that are spelt like a name, the most alike first; that says nothing of biology."""
+    spellings = _spellings(tuple(known))
+    return tuple(spellings[key] for key in difflib.get_close_matches(compact(name), spellings, n=NEAREST, cutoff=0.5))
 
 
 def _known_name(name: str, known: tuple[str, ...]) -> str | None:
@@ -122,8 +132,8 @@ def _known_name(name: str, known: tuple[str, ...]) -> str | None:
 
 @lru_cache(maxsize=64)
 def _spellings(known: tuple[str, ...]) -> dict[str, str]:
-    """Compact spelling → known name; the dotted twin of a name is that name."""
-    return {compact(name): name.replace(".", "_") for name in known}
+    """Compact spelling → known name; a dotted name whose twin with '_' is known too is that twin."""
+    return {compact(name): twin if (twin := name.replace(".", "_")) in known else name for name in known}
 
 
 @lru_cache(maxsize=1)
@@ -143,7 +153,7 @@ def _why(name: str, spellings: dict[str, str]) -> str:
         return f"{name!r} can't stand for a known one ({_ambiguous()[wanted]})"
     if (meant := _aliases().get(wanted, wanted)) not in spellings and meant in _spellings(PUBLISHED_MARKERS):
         return f"{name!r} is {_spellings(PUBLISHED_MARKERS)[meant]}, which this model was not made with"
-    near = [spellings[key] for key in difflib.get_close_matches(wanted, spellings, n=NEAREST, cutoff=0.5)]
+    near = nearest_names(name, tuple(spellings.values()))
     return f"{name!r} (nearest known: {', '.join(near)})" if near else f"{name!r} (nothing known is like it)"
 
 
