@@ -75,8 +75,12 @@ check: $(VENV)/.installed ## Lint, format, strict types over the installed packa
 .PHONY: bench
 bench: $(VENV)/.installed ## Measure; docs/performance.md tells what the figures mean
 	@for benchmark in benchmarks/*.py; do \
-	  if grep -q '__main__' $$benchmark; then echo "== $$benchmark"; $(VENV)/bin/python $$benchmark; fi; \
+	  if grep -q '__main__' $$benchmark && [ $$benchmark != benchmarks/engines.py ]; then echo "== $$benchmark"; $(VENV)/bin/python $$benchmark; fi; \
 	done
+
+.PHONY: bench-engines
+bench-engines: $(VENV)/.installed ## Measure every engine of the processor beside PyTorch (ARGS=--quick: a moment)
+	$(VENV)/bin/python benchmarks/engines.py $(ARGS)
 
 # --- products ---------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
-"""A child process for work on files that could crash a native library.
+"""A child process for work that could crash a native library.
 
-A damaged slide can end the process from inside a C library, past every exception handler. The parent stays out of it,
-so there is always somebody left to say what happened.
+A damaged slide, or a tower that a builder of engines can't take, can end the process from inside a C library, past
+every exception handler. The parent stays out of it, so there is always somebody left to say what happened.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import FrameType
 
 from .errors import NativeCrashError, StoppedError
@@ -19,7 +20,39 @@ from .errors import NativeCrashError, StoppedError
 _MARK = "HAIKU_EDGE_CHILD"
 _PR_SET_PDEATHSIG = 1
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_KEPT = "Finished tiles are kept: the same command goes on from there."
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a child does, for the messages.
+
+    Attributes:
+        subject: What it works on.
+        likely: What a crash most likely comes of, and what to do.
+        kept: What a stop or a crash does not cost.
+    """
+
+    subject: str
+    likely: str
+    kept: str
+
+
+def reading_slide(name: str) -> Work:
+    """A slide is read and its tiles are embedded."""
+    return Work(
+        subject=name,
+        likely="The file is most likely damaged; check it against its original, or copy it again.",
+        kept="Finished tiles are kept: the same command goes on from there.",
+    )
+
+
+def building_engines() -> Work:
+    """Engines are built by the libraries that will run them."""
+    return Work(
+        subject="the engines",
+        likely="The library that builds this engine can't take the tower; leave it out with --engine or --precision.",
+        kept="Engines that were finished are kept.",
+    )
 
 
 def in_child() -> bool:
@@ -30,13 +63,13 @@ def in_child() -> bool:
     return True
 
 
-def run_in_child(module: str, arguments: Sequence[str], subject: str) -> int:
+def run_in_child(module: str, arguments: Sequence[str], work: Work) -> int:
     """Run `python -m module arguments` in a child that shares our terminal, and wait for it.
 
     Args:
         module: The module to run.
         arguments: Its command line.
-        subject: What it works on, for the message.
+        work: What it does, for the messages.
 
     Returns:
         The child's exit code.
@@ -59,16 +92,17 @@ def run_in_child(module: str, arguments: Sequence[str], subject: str) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
     if -status in _STOPPING or status == StoppedError.exit_code:
-        raise StoppedError(f"The run on {subject} was stopped. {_KEPT}")
+        raise StoppedError(f"The run on {work.subject} was stopped. {work.kept}")
     if status < 0:
-        raise NativeCrashError(_describe(-status, subject))
+        raise NativeCrashError(_describe(-status, work))
     return status
 
 
-def _describe(number: int, subject: str) -> str:
+def _describe(number: int, work: Work) -> str:
     if number == signal.SIGKILL:
-        return f"The process that read {subject} was killed from outside, perhaps for lack of memory. {_KEPT}"
+        ended = f"The process that worked on {work.subject} was killed from outside, perhaps for lack of memory."
+        return f"{ended} {work.kept}"
     return (
-        f"A native library crashed ({signal.Signals(number).name}) while it worked on {subject}. "
-        f"The file is most likely damaged; check it against its original, or copy it again. {_KEPT}"
+        f"A native library crashed ({signal.Signals(number).name}) while it worked on {work.subject}. "
+        f"{work.likely} {work.kept}"
     )

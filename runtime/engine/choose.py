@@ -1,24 +1,16 @@
-"""Which engine runs on this machine, and why.
+"""Which kinds of device are here, best first, and why not the others.
 
 `auto` takes the best that is there and says so. A device asked for by name runs, or is refused: it never falls back.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-import onnxruntime as ort
 
 from ..errors import DeviceUnavailableError, UsageError
-from .onnx import OnnxEngine
-from .types import DeviceInfo, Engine
+from .machine import ENGINES_OF, Machine, survey_machine
 
-DEVICES = ("auto", "tensorrt", "cuda", "cpu")
-_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+DEVICES = ("auto", *ENGINES_OF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,43 +28,10 @@ class DeviceReport:
     reason: str
 
 
-def survey_devices() -> tuple[DeviceReport, ...]:
+def survey_devices(machine: Machine | None = None) -> tuple[DeviceReport, ...]:
     """Look at every kind of device, best first."""
-    why_not = _why_no_gpu()
-    return (
-        DeviceReport("tensorrt", usable=False, reason=why_not),
-        DeviceReport("cuda", usable=False, reason=why_not),
-        DeviceReport("cpu", usable=True, reason=f"ONNX Runtime {ort.__version__} on {_cpu_name()}"),
-    )
-
-
-def choose_engine(
-    model: bytes, *, weights: Mapping[str, bytes] | None = None, device: str = "auto", threads: int | None = None
-) -> Engine:
-    """Make the engine for a tower.
-
-    Args:
-        model: Verified bytes of the tower's ONNX graph.
-        weights: Verified bytes of the files that the graph keeps weights in, by the names that it gives them.
-        device: auto, tensorrt, cuda or cpu.
-        threads: Threads to compute with; None takes all cores that this process may use.
-
-    Raises:
-        UsageError: `device` is none of these.
-        DeviceUnavailableError: The device asked for by name is not there.
-        BundleContentError: The graph is not usable.
-    """
-    reports, chosen = _choose(device)
-    reason = _why(reports, chosen) if device == "auto" else f"asked for with --device {device}"
-    info = DeviceInfo(
-        requested=device,
-        kind=chosen.kind,
-        provider=f"ONNX Runtime {ort.__version__}, CPUExecutionProvider",
-        name=_cpu_name(),
-        threads=threads or len(os.sched_getaffinity(0)),
-        reason=reason,
-    )
-    return OnnxEngine(model, info, weights)
+    machine = machine or survey_machine()
+    return tuple(_report(machine, kind) for kind in ENGINES_OF)
 
 
 def check_device(device: str) -> None:
@@ -82,41 +41,36 @@ def check_device(device: str) -> None:
         UsageError: It is none of `DEVICES`.
         DeviceUnavailableError: It is not there.
     """
-    _choose(device)
+    kinds_to_try(device, survey_machine())
 
 
-def _choose(device: str) -> tuple[tuple[DeviceReport, ...], DeviceReport]:
-    """Every kind of device, and the one to use."""
+def kinds_to_try(device: str, machine: Machine) -> tuple[DeviceReport, ...]:
+    """The kinds of device that a wish allows, best first: all of them for `auto`, else the one that it names.
+
+    Raises:
+        UsageError: It is none of `DEVICES`.
+        DeviceUnavailableError: The one that it names is not there.
+    """
     if device not in DEVICES:
         raise UsageError(f"--device {device} is not one of {', '.join(DEVICES)}.")
-    reports = survey_devices()
-    return reports, next(r for r in reports if r.usable) if device == "auto" else _named(reports, device)
-
-
-def _named(reports: tuple[DeviceReport, ...], device: str) -> DeviceReport:
-    report = next(r for r in reports if r.kind == device)
+    reports = survey_devices(machine)
+    if device == "auto":
+        return reports
+    (report,) = (each for each in reports if each.kind == device)
     if not report.usable:
         raise DeviceUnavailableError(
             f"--device {device} can't be used: {report.reason}. Use --device auto to run on the best device that is "
             "there."
         )
-    return report
+    return (report,)
 
 
-def _why(reports: tuple[DeviceReport, ...], chosen: DeviceReport) -> str:
-    passed_over = dict.fromkeys(report.reason for report in reports[: reports.index(chosen)])
-    return "the best that is here: " + "; ".join(passed_over) if passed_over else chosen.reason
-
-
-def _why_no_gpu() -> str:
-    driver = "has" if _NVIDIA_DRIVER.exists() else "has no"
-    return f"this release has no GPU engine (and this machine {driver} NVIDIA driver)"
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+def _report(machine: Machine, kind: str) -> DeviceReport:
+    usable = machine.usable(kind)
+    if kind == "cpu":
+        others = "".join(f", {machine.libraries[engine]}" for engine in usable if engine != "onnxruntime-cpu")
+        return DeviceReport(kind, True, f"{machine.libraries['onnxruntime-cpu']}{others} on {machine.cpu}")
+    if usable:
+        gpu = machine.gpus.gpus[0]
+        return DeviceReport(kind, True, f"{machine.libraries[usable[0]]} on {gpu.name}, driver {machine.gpus.driver}")
+    return DeviceReport(kind, False, "; ".join(dict.fromkeys(machine.why_not[engine] for engine in ENGINES_OF[kind])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ class DeviceInfo:
         name: The processor's own name.
         threads: Threads that the engine computes with.
         reason: Why this device was chosen.
+        precision: What it computes in: fp32, fp16, bf16, or int8 with its recipe.
     """
 
     requested: str
@@ -28,6 +30,7 @@ class DeviceInfo:
     name: str
     threads: int
     reason: str
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,5 +64,12 @@ class Engine(Protocol):
 
         Returns:
             (n, dimension) float32, L2-normalised.
+        """
+        ...
+
+    def embed_batches(self, batches: Iterable[Mapping[str, NDArray[Any]]]) -> Iterator[NDArray[np.float32]]:
+        """Embed one batch after the other, in order; a GPU copies the next while it computes.
+
+        A batch's arrays may be used again as soon as the next batch is asked for.
         """
         ...

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..atlas import ExactIndex, open_atlas
 from ..bundle import Bundle, open_bundle
 from ..engine import open_tower
-from ..errors import BundleContentError
+from ..engine.model import towers_of
 from .batching import batching
+from .gate import judge, run_golden
+from .golden import GoldenCases
 from .head_graph import try_heads
 from .heads import read_heads
 from .options import PredictOptions
 
-LEAST_COSINE = 0.999
 LEAST_OVERLAP = 0.99
+AT_ONCE = 4
+"""Texts or patches of a batch."""
+
+TITLES = {
+    "he": "H&E tower",
+    "text": "text tower",
+    "mif": "mIF tower",
+    "student-vit-s": "student (vit-s)",
+    "student-mobile": "student (mobile)",
+}
 _QUERIES = 200
 
 
@@ -49,55 +57,25 @@ def run_self_test(options: PredictOptions) -> tuple[Check, ...]:
         DeviceUnavailableError: The asked-for device is not there.
     """
     bundle = open_bundle(options.bundle)
-    golden = _Golden(bundle)
     return (
-        _test_he(bundle, golden, options),
-        *_test_text(bundle, golden, options),
-        *_test_mif(bundle, golden, options),
+        *_test_towers(bundle, options),
         _test_index(bundle, options),
         *_test_calibration(bundle),
         *_test_heads(bundle),
     )
 
 
-class _Golden:
-    """The golden cases by name."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        data = bundle.read(bundle.manifest.golden.file)
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                self._arrays: dict[str, NDArray[Any]] = {name: arrays[name] for name in arrays.files}
-        except ValueError as error:
-            raise BundleContentError(f"The bundle's golden cases can't be read: {error}") from error
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self._arrays:
-            raise BundleContentError(f"The bundle's golden cases lack {name}. Export the bundle again.")
-        return self._arrays[name]
-
-
-def _test_he(bundle: Bundle, golden: _Golden, options: PredictOptions) -> Check:
-    engine = open_tower(bundle, bundle.manifest.he, device=options.device, threads=options.threads)
-    tiles, size = golden["he_tiles"], batching(bundle).tiles
-    got = np.concatenate([engine(tiles=tiles[start : start + size]) for start in range(0, len(tiles), size)])
-    return _compare("H&E tower", got, golden["he_vectors"])
-
-
-def _test_text(bundle: Bundle, golden: _Golden, options: PredictOptions) -> Iterator[Check]:
-    if bundle.manifest.text is None:
-        return
-    engine = open_tower(bundle, bundle.manifest.text, device="cpu", threads=options.threads)
-    prompt = {name: golden[name] for name in ("input_ids", "attention_mask")}
-    yield _compare("text tower", engine(**prompt), golden["text_vectors"])
-
-
-def _test_mif(bundle: Bundle, golden: _Golden, options: PredictOptions) -> Iterator[Check]:
-    if bundle.manifest.mif is None:
-        return
-    engine = open_tower(bundle, bundle.manifest.mif, device="cpu", threads=options.threads)
-    patches = {name: golden[f"mif_{name}"] for name in ("patches", "markers")}
-    yield _compare("mIF tower", engine(**patches), golden["mif_vectors"])
+def _test_towers(bundle: Bundle, options: PredictOptions) -> Iterator[Check]:
+    """The engine that `predict` would take for each tower, through its gate."""
+    golden = GoldenCases(bundle)
+    atlas = None if bundle.manifest.atlas is None else open_atlas(bundle)
+    for tower, section in towers_of(bundle).items():
+        device = options.device if tower == "he" else "cpu"
+        engine = open_tower(bundle, section, device=device, threads=options.threads, strict=options.strict)
+        got = run_golden(engine, golden.inputs(tower), batching(bundle).tiles if tower == "he" else AT_ONCE)
+        gate = judge(got, golden.vectors(tower), precision=engine.device.precision, atlas=atlas)
+        what = f"{engine.device.provider}, {engine.device.precision}"
+        yield Check(TITLES[tower], gate.passed, f"{what}: {gate.reason}, over {gate.cases} golden cases")
 
 
 def _test_calibration(bundle: Bundle) -> Iterator[Check]:
@@ -112,13 +90,6 @@ def _test_heads(bundle: Bundle) -> Iterator[Check]:
         try_heads(heads, bundle.manifest.embedding_dimension)
         names = ", ".join(head.section.name for head in heads)
         yield Check("trained heads", passed=True, detail=f"{names}: each takes the towers' vectors")
-
-
-def _compare(name: str, got: NDArray[np.float32], want: NDArray[np.float32]) -> Check:
-    least = float(np.einsum("nd,nd->n", got, want).min())
-    return Check(
-        name, least >= LEAST_COSINE, f"least cosine to the reference {least:.6f} over {len(want)} golden cases"
-    )
 
 
 def _test_index(bundle: Bundle, options: PredictOptions) -> Check:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from haiku_edge.runtime.errors import NativeCrashError
-from haiku_edge.runtime.isolation import run_in_child
+from haiku_edge.runtime.isolation import reading_slide, run_in_child
 
 
 def _module(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> str:
@@ -25,18 +25,18 @@ def test_a_segmentation_fault_becomes_a_message_that_names_the_slide(
 ) -> None:
     module = _module(tmp_path, monkeypatch, "import ctypes; ctypes.string_at(0)")
     with pytest.raises(NativeCrashError, match=r"SIGSEGV.*bad\.svs"):
-        run_in_child(module, [], "bad.svs")
+        run_in_child(module, [], reading_slide("bad.svs"))
 
 
 def test_the_exit_code_of_the_child_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = _module(tmp_path, monkeypatch, "import sys; sys.exit(int(sys.argv[1]))")
-    assert run_in_child(module, ["17"], "slide.svs") == 17
+    assert run_in_child(module, ["17"], reading_slide("slide.svs")) == 17
 
 
 def test_a_killed_child_is_told_from_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = _module(tmp_path, monkeypatch, "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(NativeCrashError, match="memory"):
-        run_in_child(module, [], "slide.svs")
+        run_in_child(module, [], reading_slide("slide.svs"))
 
 
 def test_stopping_the_parent_stops_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def test_stopping_the_parent_stops_the_child(tmp_path: Path, monkeypatch: pytest
     module = _module(
         tmp_path, monkeypatch, f"import time, pathlib; pathlib.Path({str(mark)!r}).touch(); time.sleep(60)"
     )
-    code = f"from haiku_edge.runtime.isolation import run_in_child as r; r({module!r}, [], 'slide.svs')"
+    code = f"from haiku_edge.runtime.isolation import reading_slide, run_in_child as r; r({module!r}, [], 'slide.svs')"
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     while not mark.exists():
         assert parent.poll() is None

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from haiku_edge.runtime.engine import choose_engine, open_tower
+from haiku_edge.runtime.engine import plain_engine
 from haiku_edge.runtime.engine.external import external_locations
+from haiku_edge.runtime.engine.model import read_weights
 from haiku_edge.runtime.errors import BundleContentError
 
 WEIGHTS = np.arange(1, 13, dtype=np.float32).reshape(3, 4)
@@ -55,7 +56,7 @@ def expected() -> np.ndarray:
 
 
 def test_weights_given_as_bytes_are_the_ones_computed_with() -> None:
-    engine = choose_engine(model(tensor("he.weights")).SerializeToString(), weights={"he.weights": FILE}, device="cpu")
+    engine = plain_engine(model(tensor("he.weights")).SerializeToString(), weights={"he.weights": FILE})
     assert np.allclose(engine(tiles=TILES), expected(), atol=1e-6)
 
 
@@ -67,8 +68,8 @@ def test_a_file_of_that_name_where_the_process_runs_is_never_read(
     (tmp_path / "he.weights").write_bytes(bytes(8) + (WEIGHTS[::-1] * 7).tobytes())
     graph = model(tensor("he.weights")).SerializeToString()
     with pytest.raises(BundleContentError, match=r"he\.weights"):
-        choose_engine(graph, device="cpu")
-    engine = choose_engine(graph, weights={"he.weights": FILE}, device="cpu")
+        plain_engine(graph)
+    engine = plain_engine(graph, weights={"he.weights": FILE})
     assert np.allclose(engine(tiles=TILES), expected(), atol=1e-6)
 
 
@@ -88,7 +89,7 @@ def test_a_file_of_that_name_where_the_process_runs_is_never_read(
 def test_a_graph_that_asks_for_another_place_is_refused(location: str) -> None:
     graph = model(tensor(location)).SerializeToString()
     with pytest.raises(BundleContentError, match="does not name as its own"):
-        choose_engine(graph, weights={"he.weights": FILE}, device="cpu")
+        plain_engine(graph, weights={"he.weights": FILE})
 
 
 def test_a_place_hidden_in_a_branch_a_function_or_an_attribute_is_found() -> None:
@@ -116,12 +117,12 @@ def test_a_second_location_of_one_tensor_is_seen_too() -> None:
     twice = tensor("he.weights")
     twice.external_data.add(key="location", value="../other")
     with pytest.raises(BundleContentError, match="other"):
-        choose_engine(model(twice).SerializeToString(), weights={"he.weights": FILE}, device="cpu")
+        plain_engine(model(twice).SerializeToString(), weights={"he.weights": FILE})
 
 
 def test_weights_that_are_cut_short_are_refused() -> None:
     with pytest.raises(BundleContentError):
-        choose_engine(model(tensor("he.weights")).SerializeToString(), weights={"he.weights": FILE[:-1]}, device="cpu")
+        plain_engine(model(tensor("he.weights")).SerializeToString(), weights={"he.weights": FILE[:-1]})
 
 
 @pytest.mark.parametrize("offset", ["-8", str(1 << 62), "nothing"])
@@ -129,7 +130,7 @@ def test_an_offset_out_of_the_file_is_refused(offset: str) -> None:
     outside = tensor("he.weights")
     next(entry for entry in outside.external_data if entry.key == "offset").value = offset
     with pytest.raises(BundleContentError):
-        choose_engine(model(outside).SerializeToString(), weights={"he.weights": FILE}, device="cpu")
+        plain_engine(model(outside).SerializeToString(), weights={"he.weights": FILE})
 
 
 def test_entries_that_no_exporter_writes_are_refused() -> None:
@@ -173,7 +174,8 @@ class Tower:
 def test_a_towers_weights_are_found_by_their_name_beside_the_graph() -> None:
     graph = model(tensor("he.weights")).SerializeToString()
     files = Files({"towers/he.onnx": graph, "towers/he.weights": FILE, "other/he.weights": FILE})
-    engine = open_tower(files, Tower("towers/he.onnx", ("towers/he.weights",)), device="cpu")
+    weights = read_weights(files, Tower("towers/he.onnx", ("towers/he.weights",)))
+    engine = plain_engine(graph, weights=weights)
     assert np.allclose(engine(tiles=TILES), expected(), atol=1e-6)
     with pytest.raises(BundleContentError, match="beside"):
-        open_tower(files, Tower("towers/he.onnx", ("other/he.weights",)), device="cpu")
+        read_weights(files, Tower("towers/he.onnx", ("other/he.weights",)))

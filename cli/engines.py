@@ -1,0 +1,173 @@
+"""`haiku-edge engines list`, `build`, `rebuild`, `verify` and `prune`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from haiku_edge.export.engines.prepare import TOWERS, Prepared, prepare
+from haiku_edge.export.engines.verify import verify_engines
+from haiku_edge.runtime.bundle import open_bundle
+from haiku_edge.runtime.engine import CachedEngine, EngineCache
+from haiku_edge.runtime.engine.fingerprint import CPU_ENGINES, GPU_ENGINES
+from haiku_edge.runtime.engine.machine import survey_machine
+from haiku_edge.runtime.errors import EngineGateError, UsageError
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
+
+from .progress import TerminalProgress
+
+_PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+_MEBIBYTE, _GIBIBYTE = 1 << 20, 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """What to build; nothing named means all.
+
+    Attributes:
+        towers: he, text, mif.
+        engines: Names of engines.
+        precisions: fp32, fp16, bf16, int8.
+    """
+
+    towers: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Refuse what is not known.
+
+        Raises:
+            UsageError: A name is none of those that exist.
+        """
+        known = {"--tower": TOWERS, "--engine": (*GPU_ENGINES, *CPU_ENGINES), "--precision": _PRECISIONS}
+        for (option, names), given in zip(known.items(), (self.towers, self.engines, self.precisions), strict=True):
+            for name in given:
+                if name not in names:
+                    raise UsageError(f"{option} {name} is not one of {', '.join(names)}.")
+
+
+def run_list(*, as_json: bool) -> None:
+    """Print the engines of the cache."""
+    cache, machine = EngineCache(), survey_machine()
+    entries = cache.entries()
+    here = {entry.fingerprint.key(): _state(entry, machine.differences(entry.fingerprint)) for entry in entries}
+    if as_json:
+        rows = [{**asdict(entry), "size": entry.size, "here": here[entry.fingerprint.key()]} for entry in entries]
+        _print_json({"cache": str(cache.root), "engines": rows})
+        return
+    typer.echo(f"{cache.root}: {len(entries)} engines, {sum(entry.size for entry in entries) / _MEBIBYTE:,.0f} MiB.")
+    for entry in entries:
+        typer.echo(_line(entry))
+        typer.echo(f"    {here[entry.fingerprint.key()]}")
+    typer.echo(RESEARCH_USE_ONLY)
+
+
+def run_build(bundle: Path | None, which: Which, threads: int | None, *, rebuild: bool, as_json: bool) -> None:
+    """Build what can be built here, and say of each engine what came of it.
+
+    Raises:
+        EngineGateError: Not one engine of a tower may run, apart from the plain one.
+    """
+    which.check()
+    opened = open_bundle(bundle)
+    progress = TerminalProgress(Console(stderr=True))
+    made: list[Prepared] = []
+    for prepared in prepare(
+        opened,
+        towers=which.towers or TOWERS,
+        engines=which.engines,
+        precisions=which.precisions,
+        threads=threads,
+        rebuild=rebuild,
+        progress=progress,
+    ):
+        made.append(prepared)
+        if not as_json:
+            typer.echo(_outcome(prepared))
+    if as_json:
+        _print_json({"bundle": opened.digest, "engines": [asdict(each) for each in made]})
+        return
+    for line in _fastest(made):
+        typer.echo(line)
+    typer.echo(RESEARCH_USE_ONLY)
+    if made and all(each.problem for each in made):
+        raise EngineGateError("No engine passed: predictions run on the towers as they are in the bundle.")
+
+
+def run_verify(bundle: Path | None, threads: int | None, *, as_json: bool) -> None:
+    """Judge the kept engines again.
+
+    Raises:
+        EngineGateError: One of them may not run any more.
+    """
+    opened = open_bundle(bundle)
+    checked = []
+    for verified in verify_engines(opened, threads=threads):
+        checked.append(verified)
+        if not as_json:
+            typer.echo(_line(verified.entry))
+            found = verified.problem or (verified.gate.reason if verified.gate is not None else "")
+            typer.echo(f"    {'FAILED' if verified.problem else 'ok'}: {found}")
+    if as_json:
+        _print_json({"bundle": opened.digest, "engines": [asdict(each) for each in checked]})
+    else:
+        typer.echo(f"{len(checked)} engines of {opened.manifest.name} {opened.manifest.version}. {RESEARCH_USE_ONLY}")
+    failed = sum(bool(each.problem) for each in checked)
+    if failed:
+        raise EngineGateError(
+            f"{failed} of {len(checked)} engines may not run. Run `haiku-edge engines rebuild`; until then others are "
+            "taken."
+        )
+
+
+def run_prune(limit: float, *, stale: bool) -> None:
+    """Take engines out of the cache."""
+    cache, machine = EngineCache(), survey_machine()
+    removed = cache.prune(
+        limit=int(limit * _GIBIBYTE), keep=lambda entry: not (stale and machine.differences(entry.fingerprint))
+    )
+    typer.echo(f"{cache.root}: {len(removed)} engines taken out, {len(cache.entries())} stay. {RESEARCH_USE_ONLY}")
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, **document}, indent=2))
+
+
+def _line(entry: CachedEngine) -> str:
+    one = entry.fingerprint
+    rate = f"{entry.items_per_second:,.3g}/s" if entry.items_per_second else "not timed"
+    return (
+        f"{entry.title}: {one.engine} {one.precision}, {rate}, {entry.size / _MEBIBYTE:,.0f} MiB, built {entry.built} "
+        f"in {entry.build_seconds:,.1f} s"
+    )
+
+
+def _state(entry: CachedEngine, differences: tuple[str, ...]) -> str:
+    if differences:
+        return f"does not run here: {'; '.join(differences)}"
+    return f"{'may run' if entry.gate.passed else 'may not run'}: {entry.gate.reason}"
+
+
+def _outcome(prepared: Prepared) -> str:
+    name = f"{prepared.tower}: {prepared.engine} {prepared.precision}"
+    entry = prepared.entry
+    if prepared.problem or entry is None:
+        return f"{name}: not taken: {prepared.problem}"
+    was = "was here" if prepared.known else f"built in {entry.build_seconds:,.1f} s"
+    return f"{name}: {was}, {entry.items_per_second:,.3g} a second; {entry.gate.reason}"
+
+
+def _fastest(made: list[Prepared]) -> Iterator[str]:
+    """Which engine `predict` will take for each tower."""
+    for tower in dict.fromkeys(each.tower for each in made):
+        own = [each.entry for each in made if each.tower == tower and each.entry is not None and not each.problem]
+        if own:
+            best = max(own, key=lambda entry: entry.items_per_second)
+            yield f"Fastest for {tower}: {best.fingerprint.engine} {best.fingerprint.precision}."

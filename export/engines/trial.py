@@ -1,0 +1,74 @@
+"""An engine on trial: does it compute what the tower does, and how fast?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from haiku_edge.runtime.atlas import Atlas
+from haiku_edge.runtime.engine import Engine, GateRecord
+from haiku_edge.runtime.inference.gate import judge, run_golden
+from haiku_edge.runtime.inference.golden import GoldenCases
+
+AT_ONCE = 4
+"""Items of a batch."""
+
+LEAST_SECONDS = 1.0
+LEAST_RUNS = 3
+
+CALIBRATING, GATED = slice(0, None, 2), slice(1, None, 2)
+"""Golden cases from which integer ranges are taken, and those by which such an engine is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """A measured rate.
+
+    Attributes:
+        items_per_second: Tiles, texts or patches a second, of the best run.
+        batch: Items at once.
+    """
+
+    items_per_second: float
+    batch: int
+
+
+def judge_engine(engine: Engine, golden: GoldenCases, tower: str, precision: str, atlas: Atlas | None) -> GateRecord:
+    """Judge an engine by the golden cases; one of integers not by those that its ranges were taken from.
+
+    Args:
+        engine: The engine.
+        golden: The bundle's golden cases.
+        tower: he, text or mif.
+        precision: What the engine computes in.
+        atlas: The evidence, or None.
+    """
+    rows = GATED if precision.startswith("int") else slice(None)
+    inputs = {name: array[rows] for name, array in golden.inputs(tower).items()}
+    return judge(run_golden(engine, inputs, AT_ONCE), golden.vectors(tower)[rows], precision=precision, atlas=atlas)
+
+
+def time_engine(engine: Engine, inputs: Mapping[str, NDArray[Any]], batch: int = AT_ONCE) -> Timing:
+    """Time an engine on repeated golden inputs: one run to warm up, then the best of at least three.
+
+    The best run counts: on a shared machine everything that disturbs makes a run longer, and nothing makes it shorter.
+
+    Args:
+        engine: The engine.
+        inputs: By name, one row an item.
+        batch: Items at once.
+    """
+    rows = np.arange(batch) % len(next(iter(inputs.values())))
+    some = {name: array[rows] for name, array in inputs.items()}
+    engine(**some)
+    runs: list[float] = []
+    while len(runs) < LEAST_RUNS or sum(runs) < LEAST_SECONDS:
+        began = time.perf_counter()
+        engine(**some)
+        runs.append(time.perf_counter() - began)
+    return Timing(round(batch / min(runs), 3), batch)

@@ -1,0 +1,153 @@
+"""Which shapes a plan takes, and how a batch is padded to one of few: each new shape costs a GPU a warm-up.
+
+Padding changes no vector. A row depends on no other row; a text's positions with mask 0 are no tokens, and a patch's
+channels with marker 0 are no channels, which is what zeros in the padded columns say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import EngineError
+from .types import TensorSpec
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+
+STEP: Final = 8
+"""Tokens or channels to whose multiples an input is padded: at most 7 too many, and 25 lengths up to 200."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A range of shapes that a plan was built for.
+
+    Attributes:
+        index: Its number in the plan.
+        least: Input name → smallest shape.
+        most: Input name → largest shape.
+    """
+
+    index: int
+    least: Shapes
+    most: Shapes
+
+    @property
+    def rows(self) -> int:
+        """Most rows of a batch."""
+        return min(shape[0] for shape in self.most.values())
+
+    @property
+    def least_rows(self) -> int:
+        """Fewest rows of a batch."""
+        return max(shape[0] for shape in self.least.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a batch goes into a plan.
+
+    Attributes:
+        profile: Number of the profile.
+        shapes: Input name → the shape that the batch is padded to, in the plan's order of inputs.
+    """
+
+    profile: int
+    shapes: tuple[tuple[str, Shape], ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows, with the padded ones."""
+        return self.shapes[0][1][0]
+
+
+def fit(shapes: Shapes, profiles: Sequence[Profile], max_rows: int) -> Fit:
+    """Choose the profile and the padded shapes for a batch: the least padding, then the narrowest profile.
+
+    Rows are padded to a power of two, other dynamic dimensions to a multiple of `STEP`, within what the profile allows.
+
+    Args:
+        shapes: Input name → shape of the batch, at most `max_rows` rows.
+        profiles: What the plan was built for.
+        max_rows: Rows for which memory was taken.
+
+    Raises:
+        EngineError: No profile takes these shapes.
+    """
+    fits = [(profile, padded) for profile in profiles if (padded := _pad(shapes, profile, max_rows))]
+    if not fits:
+        given = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise EngineError(f"The engine is not built for {given}; it takes at most {_limits(profiles)}.")
+    profile, padded = min(fits, key=lambda one: (_volume(one[1]), _volume(one[0].most)))
+    return Fit(profile.index, tuple(padded.items()))
+
+
+def largest(profile: Profile, max_rows: int) -> Fit:
+    """The largest shapes of a profile with at most so many rows."""
+    rows = max(min(profile.rows, max_rows), profile.least_rows)
+    return Fit(profile.index, tuple((name, (rows, *shape[1:])) for name, shape in profile.most.items()))
+
+
+def fill(room: NDArray[Any], given: NDArray[Any]) -> None:
+    """Copy a batch into the corner of a larger array: zeros in the new columns, the last row again in the new rows.
+
+    Args:
+        room: Where to, at least as large in every dimension.
+        given: The batch, of the same number of dimensions.
+    """
+    if room.shape == given.shape:
+        np.copyto(room, given)
+        return
+    room[...] = 0
+    room[tuple(slice(0, size) for size in given.shape)] = given
+    if 0 < len(given) < len(room):
+        room[len(given) :] = room[len(given) - 1]
+
+
+def check_inputs(spec: TensorSpec, inputs: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse inputs that do not fit a tower.
+
+    Raises:
+        EngineError: One is missing, unknown, of another type or shape, or they differ in rows.
+    """
+    if inputs.keys() != spec.inputs.keys():
+        raise EngineError(f"The tower takes {sorted(spec.inputs)}, but was given {sorted(inputs)}.")
+    for name, (dtype, shape) in spec.inputs.items():
+        given = inputs[name]
+        fits = given.ndim == len(shape) and all(a in (None, b) for a, b in zip(shape, given.shape, strict=True))
+        if given.dtype != dtype or not fits:
+            raise EngineError(f"Input {name} must be {dtype} {shape}, not {given.dtype} {given.shape}.")
+    if len({len(given) for given in inputs.values()}) != 1:
+        raise EngineError("The inputs of one batch must have the same number of rows.")
+
+
+def _pad(shapes: Shapes, profile: Profile, max_rows: int) -> dict[str, Shape]:
+    """The padded shapes in one profile; empty where they do not fit."""
+    padded = {}
+    for name, most in profile.most.items():
+        ranges = zip(shapes[name], profile.least[name], (min(most[0], max_rows), *most[1:]), strict=True)
+        sizes = tuple(_room(axis, *of) for axis, of in enumerate(ranges))
+        if any(room < size for room, size in zip(sizes, shapes[name], strict=True)) or sizes[0] > max_rows:
+            return {}
+        padded[name] = sizes
+    return padded
+
+
+def _room(axis: int, size: int, least: int, most: int) -> int:
+    wanted = 1 << max(size - 1, 0).bit_length() if axis == 0 else -(-size // STEP) * STEP
+    return max(min(wanted, most), least)
+
+
+def _volume(shapes: Shapes) -> int:
+    return sum(prod(shape) for shape in shapes.values())
+
+
+def _limits(profiles: Sequence[Profile]) -> str:
+    widest = max(profiles, key=lambda profile: _volume(profile.most))
+    return ", ".join(f"{name} {shape}" for name, shape in widest.most.items())

@@ -1,0 +1,125 @@
+"""May an engine stand for its tower? Judged on this machine, by the bundle's golden cases, before it is first used.
+
+A float engine must give the same vectors: least cosine 0.999. An engine of integers can't, on large towers; what counts
+there is what the user sees: the patches that are found, and the biomarker values that come of them. Of each engine it
+is also said whether it equals fp32 but for rounding, which is all that `--strict` allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..atlas import Atlas
+from ..engine import Engine, GateRecord
+from .biomarkers import infer_expression
+from .retrieve import retrieve
+
+LEAST_COSINE = 0.999
+LEAST_OVERLAP = 0.9
+MOST_SHIFT = 0.05
+"""Standard deviations of the atlas by which a slide's biomarker value may move."""
+
+EQUAL_COSINE = 1 - 1e-5
+NEIGHBOURS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What another engine changes in what the user sees.
+
+    Attributes:
+        overlap: Share of the nearest patches that stay the same, mean over the cases.
+        shift: Largest change of any marker's mean over the cases, in standard deviations of the atlas.
+    """
+
+    overlap: float
+    shift: float
+
+
+def run_golden(engine: Engine, inputs: dict[str, NDArray[Any]], batch: int | None = None) -> NDArray[np.float32]:
+    """The engine's vectors of the golden inputs, (n, d) float32.
+
+    Args:
+        engine: The engine.
+        inputs: One row a case.
+        batch: Cases at once; all by default.
+    """
+    count = len(next(iter(inputs.values())))
+    return np.concatenate([engine(**some) for some in _slices(inputs, batch or count)])
+
+
+def judge(
+    got: NDArray[np.float32],
+    want: NDArray[np.float32],
+    *,
+    precision: str,
+    atlas: Atlas | None = None,
+) -> GateRecord:
+    """Judge an engine by its vectors of the golden cases.
+
+    Args:
+        got: (n, d) float32 vectors of the engine.
+        want: (n, d) float32 vectors of the fp32 reference.
+        precision: What the engine computes in; one that begins with int is judged by what it changes in the atlas.
+        atlas: The evidence; None where the bundle has none or the tower does not search it. An engine of integers is
+            then judged by its vectors.
+    """
+    cosines = _cosines(got, want)
+    least = float(cosines.min())
+    by_change = precision.startswith("int") and atlas is not None
+    change = measure_change(atlas, got, want) if by_change and atlas is not None and np.isfinite(least) else None
+    passed, reason = _verdict(least, change)
+    return GateRecord(
+        passed=passed,
+        equals_fp32=precision == "fp32" and least >= EQUAL_COSINE,
+        rule="integer" if by_change else "float",
+        least_cosine=least if np.isfinite(least) else -1.0,
+        mean_cosine=float(cosines.mean()) if np.isfinite(least) else -1.0,
+        cases=len(want),
+        neighbour_overlap=None if change is None else change.overlap,
+        biomarker_shift=None if change is None else change.shift,
+        reason=reason,
+    )
+
+
+def measure_change(atlas: Atlas, got: NDArray[np.float32], want: NDArray[np.float32]) -> Change:
+    """What changes in the evidence and in a slide's biomarkers where vectors `got` stand for `want`, both (n, d)."""
+    found = [retrieve(atlas, vectors, None, text_weight=0.0, neighbours=NEIGHBOURS) for vectors in (want, got)]
+    same = [len(np.intersect1d(a, b)) / len(a) for a, b in zip(found[0].ids, found[1].ids, strict=True)]
+    values = [infer_expression(atlas, each).value for each in found]
+    both = np.isfinite(values[0]) & np.isfinite(values[1])
+    means = [np.where(both, value, 0.0).sum(axis=0) / np.maximum(both.sum(axis=0), 1) for value in values]
+    return Change(overlap=float(np.mean(same)), shift=float(np.abs(means[1] - means[0]).max(initial=0.0)))
+
+
+def _verdict(least: float, change: Change | None) -> tuple[bool, str]:
+    """Whether it passed, and the figures in words."""
+    cosine = f"least cosine {least:.6f}"
+    if not np.isfinite(least):
+        return False, "its vectors are not numbers"
+    if change is None:
+        return least >= LEAST_COSINE, f"{cosine} to fp32 (at least {LEAST_COSINE:g} is asked for)"
+    passed = change.overlap >= LEAST_OVERLAP and change.shift <= MOST_SHIFT
+    return passed, (
+        f"{100 * change.overlap:.0f} % of the {NEIGHBOURS} nearest patches stay (at least {100 * LEAST_OVERLAP:.0f} %),"
+        f" biomarkers move by at most {change.shift:.3f} standard deviations (at most {MOST_SHIFT:g}); {cosine}"
+    )
+
+
+def _cosines(got: NDArray[np.float32], want: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(n,) cosines; NaN where a vector of the engine is not one of finite numbers."""
+    a, b = got.astype(np.float64), want.astype(np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.einsum("nd,nd->n", a, b) / norms)
+
+
+def _slices(inputs: dict[str, NDArray[Any]], size: int) -> Iterator[dict[str, NDArray[Any]]]:
+    count = len(next(iter(inputs.values())))
+    for start in range(0, count, size):
+        yield {name: array[start : start + size] for name, array in inputs.items()}

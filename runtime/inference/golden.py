@@ -1,0 +1,62 @@
+"""A bundle's golden cases: inputs of each tower, and what the towers made of them where they were trained."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle import Bundle
+from ..errors import BundleContentError
+
+_INPUTS = {
+    "he": {"tiles": "he_tiles"},
+    "text": {"input_ids": "input_ids", "attention_mask": "attention_mask"},
+    "mif": {"patches": "mif_patches", "markers": "mif_markers"},
+}
+"""Tower → input of its graph → name in the file. A student takes what the H&E tower takes."""
+
+
+class GoldenCases:
+    """The golden cases of a bundle.
+
+    Args:
+        bundle: The verified bundle.
+
+    Raises:
+        BundleContentError: They can't be read.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        data = bundle.read(bundle.manifest.golden.file)
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                self._arrays: dict[str, NDArray[Any]] = {name: arrays[name] for name in arrays.files}
+        except ValueError as error:
+            raise BundleContentError(f"The bundle's golden cases can't be read: {error}") from error
+
+    def inputs(self, tower: str) -> dict[str, NDArray[Any]]:
+        """The inputs of a tower (he, text, mif or a student), one row a case.
+
+        Raises:
+            BundleContentError: The bundle has none for it.
+        """
+        return {
+            name: self._array(stored)
+            for name, stored in _INPUTS["he" if tower.startswith("student-") else tower].items()
+        }
+
+    def vectors(self, tower: str) -> NDArray[np.float32]:
+        """(n, d) float32: what the trained tower made of them in fp32.
+
+        Raises:
+            BundleContentError: The bundle has none for it.
+        """
+        return np.asarray(self._array(f"{tower}_vectors"), dtype=np.float32)
+
+    def _array(self, name: str) -> NDArray[Any]:
+        if name not in self._arrays:
+            raise BundleContentError(f"The bundle's golden cases lack {name}. Export the bundle again.")
+        return self._arrays[name]

@@ -1,0 +1,156 @@
+"""Preparing a machine: every engine that can run is built, judged and kept, and what gives other embeddings is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from haiku_edge.export.engines import prepare as preparing
+from haiku_edge.export.engines.candidates import Candidate, candidates
+from haiku_edge.export.engines.prepare import prepare
+from haiku_edge.export.engines.verify import verify_engines
+from haiku_edge.runtime.bundle import Bundle, open_bundle
+from haiku_edge.runtime.engine import EngineCache, TowerModel, open_tower, plain_engine
+from haiku_edge.runtime.engine.machine import Machine, survey_machine
+from haiku_edge.runtime.engine.open import GRAPH
+from haiku_edge.runtime.errors import EngineBuildError
+from haiku_edge.runtime.inference.golden import GoldenCases
+from haiku_edge.runtime.inference.progress import Progress
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return open_bundle(None)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> EngineCache:
+    return EngineCache(tmp_path)
+
+
+def damaged(model: TowerModel, folder: Path, inputs: object, threads: int, progress: Progress) -> None:
+    """The tower with one of its matrices shuffled: it runs, and gives other embeddings."""
+    graph = onnx.load_model_from_string(model.graph)
+    matrix = max(graph.graph.initializer, key=lambda tensor: int(np.prod(tensor.dims)))
+    values = numpy_helper.to_array(matrix)
+    shuffled = np.random.default_rng(3).permutation(values.reshape(-1)).reshape(values.shape)
+    matrix.CopyFrom(numpy_helper.from_array(shuffled, matrix.name))
+    (folder / GRAPH).write_bytes(graph.SerializeToString())
+
+
+def refused(model: TowerModel, folder: Path, inputs: object, threads: int, progress: Progress) -> None:
+    (folder / GRAPH).write_bytes(b"half an engine")
+    raise EngineBuildError("The builder does not know the operator Foo (node foo_7).")
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, *offered: Candidate) -> None:
+    """Let these be the candidates."""
+    monkeypatch.setattr(preparing, "candidates", lambda *_: offered)
+
+
+def test_every_engine_of_the_processor_is_built_judged_and_kept(bundle: Bundle, cache: EngineCache) -> None:
+    made = list(prepare(bundle, cache=cache, towers=("text",)))
+    assert {each.engine for each in made} >= {"onnxruntime-cpu"}
+    assert {each.precision for each in made} >= {"fp32", "int8-dynamic", "int8-static"}
+    assert len(cache.entries()) == len(made)
+    for each in made:
+        assert each.entry is not None
+        assert each.entry.gate.passed == (not each.problem) == (each.entry.items_per_second > 0)
+    best = max((each.entry for each in made if each.entry), key=lambda entry: entry.items_per_second)
+    engine = open_tower(bundle, bundle.manifest.need_text(), device="cpu", cache=cache)
+    assert (engine.device.precision, engine.device.provider) == (best.fingerprint.precision, best.fingerprint.library)
+
+
+def test_what_is_there_is_not_built_again_unless_asked(bundle: Bundle, cache: EngineCache) -> None:
+    ask = {"cache": cache, "towers": ("text",), "precisions": ("fp32",)}
+    first = list(prepare(bundle, **ask))
+    second = list(prepare(bundle, **ask))
+    assert [each.known for each in first] == [False] * len(first)
+    assert [each.known for each in second] == [True] * len(second)
+    assert [each.entry for each in second] == [each.entry for each in first]
+    assert not any(each.known for each in prepare(bundle, **ask, rebuild=True))
+
+
+def test_a_damaged_engine_is_refused_by_its_gate_and_never_runs(
+    bundle: Bundle, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, Candidate("onnxruntime-cpu", "fp32-damaged", damaged))
+    (made,) = prepare(bundle, cache=cache, towers=("he",))
+    assert "failed its gate" in made.problem
+    (entry,) = cache.entries()
+    assert not entry.gate.passed
+    assert not entry.files
+    engine = open_tower(bundle, bundle.manifest.he, device="cpu", cache=cache)
+    golden = GoldenCases(bundle)
+    plain = plain_engine(bundle.read(bundle.manifest.he.file))
+    assert np.array_equal(engine(**golden.inputs("he")), plain(**golden.inputs("he")))
+    assert "failed its gate" in engine.device.reason
+
+
+def test_an_engine_that_can_not_be_built_is_named_and_the_others_go_on(
+    bundle: Bundle, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = candidates(survey_machine(), "text", ("onnxruntime-cpu",), ("fp32",))
+    offer(monkeypatch, Candidate("onnxruntime-cpu", "fp16", refused), *whole)
+    bad, good = prepare(bundle, cache=cache, towers=("text",))
+    assert "foo_7" in bad.problem
+    assert bad.entry is None
+    assert not good.problem
+    assert [entry.fingerprint.precision for entry in cache.entries()] == ["fp32"]
+
+
+def test_the_first_precision_that_passes_settles_it(
+    bundle: Bundle, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (plain,) = candidates(survey_machine(), "text", ("onnxruntime-cpu",), ("fp32",))
+    offer(
+        monkeypatch,
+        Candidate("onnxruntime-cpu", "fp16-damaged", damaged, settles="gpu"),
+        replace(plain, precision="bf16", settles="gpu"),
+        replace(plain, precision="fp32", settles="gpu"),
+    )
+    made = list(prepare(bundle, cache=cache, towers=("text",)))
+    assert [(each.precision, bool(each.problem)) for each in made] == [("fp16-damaged", True), ("bf16", False)]
+
+
+def test_only_engines_that_this_machine_can_run_are_candidates() -> None:
+    machine = survey_machine()
+    assert {each.engine for each in candidates(machine, "he")} <= machine.libraries.keys()
+    assert {each.precision for each in candidates(machine, "he", precisions=("fp32",))} == {"fp32"}
+
+
+def test_on_a_gpu_half_precision_is_tried_first_and_processors_stay_in_the_list() -> None:
+    here = survey_machine()
+    everywhere = Machine(
+        here.cpu,
+        here.cpu_capability,
+        here.threads,
+        replace(here.gpus, reason="", driver="580.65"),
+        {**here.libraries, "tensorrt": "TensorRT 11.4", "tensorrt_rtx": "TensorRT-RTX 1.7", "onnxruntime-cuda": "CUDA"},
+        {},
+    )
+    for tower in ("he", "text", "mif"):
+        listed = candidates(everywhere, tower)
+        for kind in ("tensorrt", "tensorrt_rtx"):
+            own = [each for each in listed if each.engine == kind]
+            assert [each.precision for each in own] == ["fp16", "bf16", "fp32"]
+            assert all(each.profile and each.settles == kind for each in own)
+        assert [each.precision for each in listed if each.engine == "onnxruntime-cuda"] == ["fp16", "fp32"]
+        assert listed[-1].engine == "onnxruntime-cpu"
+
+
+def test_verifying_finds_an_engine_that_was_altered(bundle: Bundle, cache: EngineCache) -> None:
+    list(prepare(bundle, cache=cache, towers=("text",), engines=("onnxruntime-cpu",)))
+    before = list(verify_engines(bundle, cache))
+    assert before
+    assert all(not each.problem for each in before)
+    derived = next(each.entry for each in before if GRAPH in each.entry.files)
+    (cache.root / derived.fingerprint.key() / GRAPH).write_bytes(b"altered")
+    after = {each.entry.fingerprint: each.problem for each in verify_engines(bundle, cache)}
+    assert "altered" in after[derived.fingerprint]
+    assert sum(bool(problem) for problem in after.values()) == 1
