@@ -37,6 +37,7 @@ _WORDS = {
     "capability": "another compute capability",
     "driver": "another driver",
     "system": "another operating system",
+    "product": "another release of haiku-edge",
 }
 
 
@@ -54,6 +55,7 @@ class Fingerprint:
         capability: Compute capability of the GPU, or the instruction sets of the processor.
         driver: Version of the GPU's driver; empty on a processor.
         system: Operating system and machine.
+        product: The haiku-edge that derived its graph.
     """
 
     tower: str
@@ -65,6 +67,7 @@ class Fingerprint:
     capability: str
     driver: str
     system: str
+    product: str
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Fingerprint:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import onnxruntime as ort
 
+from ..version import product
 from .fingerprint import GPU_ENGINES, Fingerprint, cpu_capability, cpu_name, cpu_threads, system_name
 from .gpu import GpuSurvey, find_gpus, serves
 from .onnx import cuda_available
@@ -61,6 +62,7 @@ class Machine:
             capability=self.gpus.gpus[0].capability if on_gpu else f"{self.cpu_capability}, {self.threads} threads",
             driver=self.gpus.driver if on_gpu else "",
             system=system_name(),
+            product=product(),
         )
 
     def differences(self, there: Fingerprint) -> tuple[str, ...]:

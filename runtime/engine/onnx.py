@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import BundleContentError, DeviceUnavailableError, EngineBuildError, EngineCacheError, EngineError
 from .external import check_locations
 from .model import TowerModel
-from .types import DeviceInfo, TensorSpec
+from .types import DeviceInfo, TensorSpec, check_inputs
 
 OUTPUT = "vector"
 CUDA = "CUDAExecutionProvider"
@@ -74,7 +74,7 @@ class SessionEngine:
         Raises:
             EngineError: An input is missing or misshapen, or the session failed.
         """
-        self._check(inputs)
+        check_inputs(self._spec, inputs)
         rows = len(next(iter(inputs.values())))
         if not self._alone or rows < 2:
             return self._run(inputs)
@@ -90,17 +90,6 @@ class SessionEngine:
         except Exception as error:
             raise EngineError(f"ONNX Runtime failed while it computed a batch: {first_line(error)}") from error
         return np.asarray(vectors, dtype=np.float32)
-
-    def _check(self, inputs: dict[str, NDArray[Any]]) -> None:
-        if inputs.keys() != self._spec.inputs.keys():
-            raise EngineError(f"The tower takes {sorted(self._spec.inputs)}, but was given {sorted(inputs)}.")
-        for name, (dtype, shape) in self._spec.inputs.items():
-            given = inputs[name]
-            fits = given.ndim == len(shape) and all(
-                want in (None, got) for want, got in zip(shape, given.shape, strict=True)
-            )
-            if given.dtype != dtype or not fits:
-                raise EngineError(f"Input {name} must be {dtype} {shape}, not {given.dtype} {given.shape}.")
 
 
 class OnnxEngine(SessionEngine):

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineError
-from .types import TensorSpec
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
@@ -108,23 +107,6 @@ def fill(room: NDArray[Any], given: NDArray[Any]) -> None:
     room[tuple(slice(0, size) for size in given.shape)] = given
     if 0 < len(given) < len(room):
         room[len(given) :] = room[len(given) - 1]
-
-
-def check_inputs(spec: TensorSpec, inputs: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse inputs that do not fit a tower.
-
-    Raises:
-        EngineError: One is missing, unknown, of another type or shape, or they differ in rows.
-    """
-    if inputs.keys() != spec.inputs.keys():
-        raise EngineError(f"The tower takes {sorted(spec.inputs)}, but was given {sorted(inputs)}.")
-    for name, (dtype, shape) in spec.inputs.items():
-        given = inputs[name]
-        fits = given.ndim == len(shape) and all(a in (None, b) for a, b in zip(shape, given.shape, strict=True))
-        if given.dtype != dtype or not fits:
-            raise EngineError(f"Input {name} must be {dtype} {shape}, not {given.dtype} {given.shape}.")
-    if len({len(given) for given in inputs.values()}) != 1:
-        raise EngineError("The inputs of one batch must have the same number of rows.")
 
 
 def _pad(shapes: Shapes, profile: Profile, max_rows: int) -> dict[str, Shape]:

@@ -18,8 +18,7 @@ from .gpu import find_gpus, serves
 from .lanes import GpuExecutor
 from .plan import Plan, open_library, open_plan
 from .schedule import Inputs, embed_in_order
-from .shapes import check_inputs
-from .types import DeviceInfo, TensorSpec
+from .types import DeviceInfo, TensorSpec, check_inputs
 
 DEFAULT_MAX_BATCH: Final = 64
 

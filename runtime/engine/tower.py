@@ -27,11 +27,13 @@ class Wish:
         device: auto, tensorrt, cuda or cpu.
         threads: Threads to compute with on a processor.
         strict: Allow only engines that equal fp32.
+        integers: Allow engines of integers.
     """
 
     device: str
     threads: int
     strict: bool
+    integers: bool
 
 
 def open_tower(
@@ -41,6 +43,7 @@ def open_tower(
     device: str = "auto",
     threads: int | None = None,
     strict: bool = False,
+    integers: bool = True,
     cache: EngineCache | None = None,
 ) -> Engine:
     """Open the best engine of a tower that was built and judged on this machine; nothing is built here.
@@ -53,6 +56,8 @@ def open_tower(
         device: auto, tensorrt, cuda or cpu. `auto` steps down and says why.
         threads: Threads to compute with; None takes all cores that this process may use.
         strict: Allow only engines that equal fp32 but for rounding.
+        integers: Allow engines of integers, which give the same answers but not the same vectors; not for vectors that
+            are kept.
         cache: Where engines are kept; the user's cache by default.
 
     Raises:
@@ -63,9 +68,9 @@ def open_tower(
         EngineCacheError: The engine in the cache was altered.
         BundleError: The tower's files are not usable.
     """
-    wish = Wish(device, threads or cpu_threads(), strict)
+    wish = Wish(device, threads or cpu_threads(), strict, integers)
     machine = survey_machine()
-    shelf = Shelf.of(bundle, tower, machine, cache or EngineCache(), strict=strict)
+    shelf = Shelf.of(bundle, tower, machine, cache or EngineCache(), wish)
     passed_over: list[str] = []
     for report in kinds_to_try(device, machine):
         try:
@@ -94,7 +99,7 @@ class Shelf:
     cache: EngineCache
 
     @classmethod
-    def of(cls, bundle: Bundle, tower: TowerFiles, machine: Machine, cache: EngineCache, *, strict: bool) -> Shelf:
+    def of(cls, bundle: Bundle, tower: TowerFiles, machine: Machine, cache: EngineCache, wish: Wish) -> Shelf:
         """Look through the cache; one that can't be trusted counts as empty, and says so."""
         digest = tower_digest(bundle, tower)
         try:
@@ -103,7 +108,7 @@ class Shelf:
             return cls((), dict.fromkeys(ENGINES_OF, str(error)), cache)
         fitting, unfit = [], {}
         for entry in reversed(own):
-            reason = _why_not(entry, machine, strict=strict)
+            reason = _why_not(entry, machine, wish)
             if reason:
                 unfit[kind_of(entry.fingerprint.engine)] = reason
             else:
@@ -149,14 +154,16 @@ def _open_entry(
     )
 
 
-def _why_not(entry: CachedEngine, machine: Machine, *, strict: bool) -> str:
+def _why_not(entry: CachedEngine, machine: Machine, wish: Wish) -> str:
     """Why an engine of the cache may not run; empty where it may."""
     differences = machine.differences(entry.fingerprint)
     if differences:
         return f"the engine that is built is for {'; '.join(differences)}; {_REBUILD}"
     if not entry.gate.passed:
         return f"the {entry.fingerprint.precision} engine failed its gate: {entry.gate.reason}"
-    if strict and not entry.gate.equals_fp32:
+    if not wish.integers and entry.gate.rule == "integer":
+        return f"the {entry.fingerprint.precision} engine is not for vectors that are kept"
+    if wish.strict and not entry.gate.equals_fp32:
         return f"--strict allows no {entry.fingerprint.precision} engine ({entry.gate.reason})"
     return ""
 

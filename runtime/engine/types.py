@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import EngineError
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceInfo:
@@ -73,3 +75,20 @@ class Engine(Protocol):
         A batch's arrays may be used again as soon as the next batch is asked for.
         """
         ...
+
+
+def check_inputs(spec: TensorSpec, inputs: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse inputs that do not fit a tower.
+
+    Raises:
+        EngineError: One is missing, unknown, of another type or shape, or they differ in rows.
+    """
+    if inputs.keys() != spec.inputs.keys():
+        raise EngineError(f"The tower takes {sorted(spec.inputs)}, but was given {sorted(inputs)}.")
+    for name, (dtype, shape) in spec.inputs.items():
+        given = inputs[name]
+        fits = given.ndim == len(shape) and all(a in (None, b) for a, b in zip(shape, given.shape, strict=True))
+        if given.dtype != dtype or not fits:
+            raise EngineError(f"Input {name} must be {dtype} {shape}, not {given.dtype} {given.shape}.")
+    if len({len(given) for given in inputs.values()}) != 1:
+        raise EngineError("The inputs of one batch must have the same number of rows.")

@@ -20,7 +20,16 @@ from haiku_edge.runtime.errors import EngineCacheError
 
 GATE = GateRecord(True, True, "float", 1.0, 1.0, 8, None, None, "least cosine 1.000000")
 PRINT = Fingerprint(
-    "ab" * 32, "tensorrt", "fp16", "batch 1 to 64", "TensorRT 11.4", "RTX 4090", "8.9", "580.65", "Linux-x86_64"
+    "ab" * 32,
+    "tensorrt",
+    "fp16",
+    "batch 1 to 64",
+    "TensorRT 11.4",
+    "RTX 4090",
+    "8.9",
+    "580.65",
+    "Linux",
+    "haiku-edge 1",
 )
 
 

@@ -103,6 +103,14 @@ def test_strict_allows_only_what_equals_fp32(bundle: Bundle, cache: EngineCache)
     assert engine.device.precision == "fp32"
 
 
+def test_vectors_that_are_kept_are_made_by_no_engine_of_integers(bundle: Bundle, cache: EngineCache) -> None:
+    keep(cache, fingerprint(bundle, "bf16", "onnxruntime-cpu"), ROUNDED, 20.0)
+    integer = replace(ROUNDED, rule="integer")
+    keep(cache, fingerprint(bundle, "int8-dynamic"), integer, 50.0, other_text_tower(bundle))
+    engine = open_tower(bundle, bundle.manifest.need_text(), device="cpu", cache=cache, integers=False)
+    assert engine.device.precision == "bf16"
+
+
 @pytest.mark.parametrize(
     ("gate", "change", "said"),
     [
