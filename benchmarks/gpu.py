@@ -34,7 +34,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from haiku_edge.runtime.engine.gpu import GpuSurvey, find_gpus, serves
+from haiku_edge.runtime.engine.gpu.survey import GpuSurvey, find_gpus, serves
 from haiku_edge.runtime.inference.gate import LEAST_COSINE
 
 BATCHES = (1, 4, 16, 64)
@@ -257,7 +257,7 @@ def open_tensorrt(kind: str, precision: str, folder: Path) -> tuple[Any, Facts]:
     """Build a plan and open it as the run time does."""
     from haiku_edge.export.engines.build_tensorrt import build_plan
     from haiku_edge.export.engines.regimes import tower_regime
-    from haiku_edge.runtime.engine.tensorrt import TensorRTEngine
+    from haiku_edge.runtime.engine.gpu.tensorrt import TensorRTEngine
 
     model = read_model(folder, precision)
     built = build_plan(model, kind, [tower_regime(model)])

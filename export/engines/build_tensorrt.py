@@ -15,9 +15,9 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from haiku_edge.runtime.engine.gpu import find_gpus
+from haiku_edge.runtime.engine.gpu.plan import open_library
+from haiku_edge.runtime.engine.gpu.survey import find_gpus
 from haiku_edge.runtime.engine.model import TowerModel
-from haiku_edge.runtime.engine.plan import open_library
 from haiku_edge.runtime.errors import DeviceUnavailableError, EngineBuildError
 from haiku_edge.runtime.inference.progress import Progress, Silent
 

@@ -38,6 +38,8 @@ Storage = Literal["fp32", "fp16"]
 
 
 class Section(BaseModel):
+    """Any section: frozen, strict, and without keys of its own making."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 

@@ -8,7 +8,7 @@ import onnxruntime as ort
 
 from ..version import product
 from .fingerprint import GPU_ENGINES, Fingerprint, cpu_capability, cpu_name, cpu_threads, system_name
-from .gpu import GpuSurvey, find_gpus, serves
+from .gpu.survey import GpuSurvey, find_gpus, serves
 from .onnx import cuda_available
 from .openvino import openvino_available
 

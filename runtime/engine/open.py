@@ -71,7 +71,7 @@ def open_engine(
         precision=fingerprint.precision,
     )
     if PLAN in files.names:
-        from .tensorrt import TensorRTEngine
+        from .gpu.tensorrt import TensorRTEngine
 
         compiled = files.read(COMPILED) if COMPILED in files.names else b""
         return TensorRTEngine(files.read(PLAN), fingerprint.engine, device, max_batch=batch, compiled=compiled)

@@ -14,9 +14,9 @@ from onnx import TensorProto, helper
 from haiku_edge.export.engines.build_tensorrt import BuildOptions, _choose_capabilities, build_plan
 from haiku_edge.export.engines.regimes import Regime, describe_ranges, tower_regime
 from haiku_edge.export.engines.variants import to_half
-from haiku_edge.runtime.engine.gpu import find_gpus
+from haiku_edge.runtime.engine.gpu.plan import open_library
+from haiku_edge.runtime.engine.gpu.survey import find_gpus
 from haiku_edge.runtime.engine.model import TowerModel
-from haiku_edge.runtime.engine.plan import open_library
 from haiku_edge.runtime.errors import BundleContentError, DeviceUnavailableError, EngineBuildError, StoppedError
 
 from .towers import TOWERS, WIDTH, doubling, embedded_tower, tiny

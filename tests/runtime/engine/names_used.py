@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-ENGINE = Path(__file__).resolve().parents[3] / "runtime" / "engine"
+ENGINE = Path(__file__).resolve().parents[3] / "runtime" / "engine" / "gpu"
 
 CUDA_ROOTS = {"cudart": "", "properties": "cudaDeviceProp"}
 """What a variable of that name holds: the module itself, or an object of a class of it."""

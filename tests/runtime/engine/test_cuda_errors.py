@@ -9,8 +9,8 @@ import struct
 import numpy as np
 import pytest
 
-from haiku_edge.runtime.engine import cuda
-from haiku_edge.runtime.engine.gpu import find_gpus
+from haiku_edge.runtime.engine.gpu import cuda
+from haiku_edge.runtime.engine.gpu.survey import find_gpus
 from haiku_edge.runtime.errors import DeviceError, DeviceMemoryError, DeviceUnavailableError, EngineError
 
 CODES = list(cuda.bindings().cudaError_t)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from haiku_edge.runtime.engine import cuda, plan
+from haiku_edge.runtime.engine.gpu import cuda, plan
 
 from .names_used import CUDA_ROOTS, ENGINE, TENSORRT_ROOTS, missing, names_used
 
 TENSORRT_MODULES = [ENGINE / name for name in ("plan.py", "lanes.py", "tensorrt.py")]
-CUDA_MODULES = [ENGINE / "cuda.py", ENGINE / "gpu.py", *TENSORRT_MODULES]
+CUDA_MODULES = [ENGINE / "cuda.py", ENGINE / "survey.py", *TENSORRT_MODULES]
 
 RTX_ONLY = {
     ("DynamicShapesKernelSpecializationStrategy",),
@@ -107,7 +107,7 @@ def _with_stubs(code: str, folder: Path) -> str:
         capture_output=True,
         text=True,
         env=environment,
-        cwd=ENGINE.parents[1],
+        cwd=ENGINE.parents[2],
         timeout=120,
     )
     assert result.returncode == 0, result.stderr
@@ -115,7 +115,7 @@ def _with_stubs(code: str, folder: Path) -> str:
 
 
 def test_nothing_of_nvidia_is_imported_with_the_run_time() -> None:
-    modules = [f"haiku_edge.runtime.engine.{path.stem}" for path in CUDA_MODULES]
+    modules = [f"haiku_edge.runtime.engine.gpu.{path.stem}" for path in CUDA_MODULES]
     code = f"""
 import importlib, sys
 for name in {modules!r}:

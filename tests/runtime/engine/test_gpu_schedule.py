@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haiku_edge.runtime.engine.schedule import Inputs, embed_in_order, split
+from haiku_edge.runtime.engine.gpu.schedule import Inputs, embed_in_order, split
 from haiku_edge.runtime.errors import EngineError
 
 TOWER = Path(__file__).resolve().parents[3] / "engines" / "embedded" / "towers" / "text.onnx"

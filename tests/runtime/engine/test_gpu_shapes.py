@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haiku_edge.runtime.engine import plain_engine
-from haiku_edge.runtime.engine.shapes import STEP, Fit, Profile, fill, fit, largest
+from haiku_edge.runtime.engine.gpu.shapes import STEP, Fit, Profile, fill, fit, largest
 from haiku_edge.runtime.engine.types import TensorSpec, check_inputs
 from haiku_edge.runtime.errors import EngineError
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from haiku_edge.runtime.engine import gpu
-from haiku_edge.runtime.engine.gpu import (
+from haiku_edge.runtime.engine.gpu import survey
+from haiku_edge.runtime.engine.gpu.survey import (
     find_gpus,
     find_tensorrt,
     read_driver_version,
@@ -45,7 +45,7 @@ def test_a_machine_without_a_driver_says_so() -> None:
 
 @pytest.mark.skipif(_has_driver(), reason="this machine has an NVIDIA driver")
 def test_what_cuda_itself_answers_without_a_driver_becomes_a_reason() -> None:
-    gpus, reason = gpu._ask_cuda("470.82.01", "13.5.0")
+    gpus, reason = survey._ask_cuda("470.82.01", "13.5.0")
     assert (gpus, reason) == ((), "the driver 470.82.01 is older than CUDA 13 needs (580)")
 
 
@@ -99,7 +99,7 @@ def test_half_a_driver_is_told_from_none() -> None:
 
 
 def test_the_version_of_tensorrt_is_found_without_importing_it() -> None:
-    code = "import sys\nfrom haiku_edge.runtime.engine.gpu import find_tensorrt\nprint(find_tensorrt())\n"
+    code = "import sys\nfrom haiku_edge.runtime.engine.gpu.survey import find_tensorrt\nprint(find_tensorrt())\n"
     code += "print([name for name in sys.modules if name.startswith(('tensorrt', 'cuda.'))])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     versions, imported = result.stdout.splitlines()

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haiku_edge.runtime.engine import DeviceInfo, Engine, TowerModel, cuda, plain_engine
-from haiku_edge.runtime.engine.gpu import find_gpus
-from haiku_edge.runtime.engine.lanes import MAX_SHAPES
-from haiku_edge.runtime.engine.plan import failure, open_library
-from haiku_edge.runtime.engine.tensorrt import TensorRTEngine
+from haiku_edge.runtime.engine import DeviceInfo, Engine, TowerModel, plain_engine
+from haiku_edge.runtime.engine.gpu import cuda
+from haiku_edge.runtime.engine.gpu.lanes import MAX_SHAPES
+from haiku_edge.runtime.engine.gpu.plan import failure, open_library
+from haiku_edge.runtime.engine.gpu.survey import find_gpus
+from haiku_edge.runtime.engine.gpu.tensorrt import TensorRTEngine
 from haiku_edge.runtime.errors import (
     DeviceError,
     DeviceMemoryError,
@@ -43,7 +44,7 @@ def test_without_a_gpu_the_engine_says_what_is_missing(kind: str) -> None:
 @WITHOUT_GPU
 def test_a_foreign_plan_without_a_gpu_ends_no_process() -> None:
     code = """
-from haiku_edge.runtime.engine.plan import open_plan
+from haiku_edge.runtime.engine.gpu.plan import open_plan
 from haiku_edge.runtime.errors import DeviceError
 for kind in ("tensorrt", "tensorrt_rtx"):
     for content in (b"", b"x" * 4096, b"ftrt" + bytes(1 << 16)):

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
-from ..errors import DeviceError, DeviceMemoryError, DeviceUnavailableError, EngineError, EngineStaleError
+from ...errors import DeviceError, DeviceMemoryError, DeviceUnavailableError, EngineError, EngineStaleError
+from ..types import TensorSpec
 from .cuda import as_error, bindings
-from .gpu import KINDS
 from .shapes import Profile, Shape
-from .types import TensorSpec
+from .survey import KINDS
 
 OUTPUT: Final = "vector"
 

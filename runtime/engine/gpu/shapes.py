@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import EngineError
+from ...errors import EngineError
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]

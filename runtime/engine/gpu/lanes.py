@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DeviceError, DeviceMemoryError, EngineError
+from ...errors import DeviceError, DeviceMemoryError, EngineError
 from . import cuda
 from .plan import OUTPUT, Plan, failure
 from .schedule import Inputs

@@ -12,13 +12,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DeviceMemoryError, DeviceUnavailableError, EngineError
+from ...errors import DeviceMemoryError, DeviceUnavailableError, EngineError
+from ..types import DeviceInfo, TensorSpec, check_inputs
 from . import cuda
-from .gpu import find_gpus, serves
 from .lanes import GpuExecutor
 from .plan import Plan, open_library, open_plan
 from .schedule import Inputs, embed_in_order
-from .types import DeviceInfo, TensorSpec, check_inputs
+from .survey import find_gpus, serves
 
 DEFAULT_MAX_BATCH: Final = 64
 

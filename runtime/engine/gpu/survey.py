@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import DeviceError
+from ...errors import DeviceError
 from .cuda import bindings, describe
 
 KINDS: Final = {

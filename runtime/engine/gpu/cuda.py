@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..errors import DeviceError, DeviceMemoryError, DeviceUnavailableError, EngineError
+from ...errors import DeviceError, DeviceMemoryError, DeviceUnavailableError, EngineError
 
 OUT_OF_MEMORY: Final = frozenset({"cudaErrorMemoryAllocation"})
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DeviceError
+from ...errors import DeviceError
 
 Inputs = Mapping[str, NDArray[Any]]
 
