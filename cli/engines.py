@@ -11,13 +11,14 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from haiku_edge.export.engines.prepare import TOWERS, Prepared, prepare
+from haiku_edge.export.engines.prepare import Prepared, prepare
 from haiku_edge.export.engines.verify import verify_engines
-from haiku_edge.runtime.bundle import open_bundle
+from haiku_edge.runtime.bundle import Bundle, open_bundle
 from haiku_edge.runtime.engine import CachedEngine, EngineCache
 from haiku_edge.runtime.engine.fingerprint import CPU_ENGINES, GPU_ENGINES
 from haiku_edge.runtime.engine.machine import survey_machine
-from haiku_edge.runtime.errors import EngineGateError, UsageError
+from haiku_edge.runtime.engine.model import towers_of
+from haiku_edge.runtime.errors import DeviceUnavailableError, EngineGateError, UsageError
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 from .progress import TerminalProgress
@@ -40,17 +41,23 @@ class Which:
     engines: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
 
-    def check(self) -> None:
-        """Refuse what is not known.
+    def check(self, bundle: Bundle) -> None:
+        """Refuse what is not known, or not here.
 
         Raises:
             UsageError: A name is none of those that exist.
+            DeviceUnavailableError: None of the engines that are named can run here.
         """
-        known = {"--tower": TOWERS, "--engine": (*GPU_ENGINES, *CPU_ENGINES), "--precision": _PRECISIONS}
+        engines = (*GPU_ENGINES, *CPU_ENGINES)
+        known = {"--tower": tuple(towers_of(bundle)), "--engine": engines, "--precision": _PRECISIONS}
         for (option, names), given in zip(known.items(), (self.towers, self.engines, self.precisions), strict=True):
             for name in given:
                 if name not in names:
                     raise UsageError(f"{option} {name} is not one of {', '.join(names)}.")
+        machine = survey_machine()
+        if self.engines and not machine.libraries.keys() & set(self.engines):
+            reasons = dict.fromkeys(machine.why_not[name] for name in self.engines)
+            raise DeviceUnavailableError(f"{', '.join(self.engines)} can't run here: {'; '.join(reasons)}.")
 
 
 def run_list(*, as_json: bool) -> None:
@@ -75,13 +82,13 @@ def run_build(bundle: Path | None, which: Which, threads: int | None, *, rebuild
     Raises:
         EngineGateError: Not one engine of a tower may run, apart from the plain one.
     """
-    which.check()
     opened = open_bundle(bundle)
+    which.check(opened)
     progress = TerminalProgress(Console(stderr=True))
     made: list[Prepared] = []
     for prepared in prepare(
         opened,
-        towers=which.towers or TOWERS,
+        towers=which.towers,
         engines=which.engines,
         precisions=which.precisions,
         threads=threads,
@@ -91,12 +98,13 @@ def run_build(bundle: Path | None, which: Which, threads: int | None, *, rebuild
         made.append(prepared)
         if not as_json:
             typer.echo(_outcome(prepared))
+    EngineCache().prune()
     if as_json:
         _print_json({"bundle": opened.digest, "engines": [asdict(each) for each in made]})
-        return
-    for line in _fastest(made):
-        typer.echo(line)
-    typer.echo(RESEARCH_USE_ONLY)
+    else:
+        for line in _fastest(made):
+            typer.echo(line)
+        typer.echo(RESEARCH_USE_ONLY)
     if made and all(each.problem for each in made):
         raise EngineGateError("No engine passed: predictions run on the towers as they are in the bundle.")
 
@@ -122,8 +130,8 @@ def run_verify(bundle: Path | None, threads: int | None, *, as_json: bool) -> No
     failed = sum(bool(each.problem) for each in checked)
     if failed:
         raise EngineGateError(
-            f"{failed} of {len(checked)} engines may not run. Run `haiku-edge engines rebuild`; until then others are "
-            "taken."
+            f"{failed} of {len(checked)} engines may not run; those that failed are taken out. Run `haiku-edge engines "
+            "rebuild`; until then others are taken."
         )
 
 

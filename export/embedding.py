@@ -55,7 +55,7 @@ def open_towers(bundle: Bundle, *, device: str = "auto", threads: int | None = N
     """
     manifest = bundle.manifest
     he, mif, text = (
-        None if tower is None else open_tower(bundle, tower, device=device, threads=threads, integers=False)
+        None if tower is None else open_tower(bundle, tower, device=device, threads=threads, kept=True)
         for tower in (manifest.he, manifest.mif, manifest.text)
     )
     assert he is not None

@@ -146,7 +146,7 @@ def _carried_over(bundle: Bundle, parts: AtlasParts, out: Path) -> Iterator[dict
 def _replaced(bundle: Bundle) -> set[str]:
     """Files of the old atlas and calibration, and of students, which were measured on that atlas."""
     manifest = bundle.manifest
-    parts = [part.calibration for part in (manifest, *manifest.students)]
+    parts = [manifest.calibration, *(student.calibration for student in manifest.students)]
     names = {part.file for part in parts if part is not None}
     names |= {name for student in manifest.students for name in (student.file, *student.weights)}
     if (atlas := manifest.atlas) is not None:

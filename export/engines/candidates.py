@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,9 +17,10 @@ from haiku_edge.runtime.engine.onnx import save_prepacked
 from haiku_edge.runtime.engine.open import GRAPH, PLAN
 from haiku_edge.runtime.engine.openvino import openvino_precisions
 from haiku_edge.runtime.errors import EngineBuildError
+from haiku_edge.runtime.inference.gate import CALIBRATING
 from haiku_edge.runtime.inference.progress import Progress
 
-from .trial import AT_ONCE, CALIBRATING
+from .trial import AT_ONCE
 
 Kind = Literal["tensorrt", "tensorrt_rtx"]
 Inputs = Mapping[str, NDArray[Any]]
@@ -41,7 +43,7 @@ class Candidate:
         settles: Candidates of the same word are left out once this one has passed; empty where all are tried.
         batch: Items at once while it is timed, and at most when it runs on a GPU.
         towers: Towers that it is for.
-        lavish: Whether building it takes several times the tower's memory, so that large ones are built only if asked.
+        on_request: Built only where its precision is asked for.
     """
 
     engine: str
@@ -51,7 +53,7 @@ class Candidate:
     settles: str = ""
     batch: int = AT_ONCE
     towers: tuple[str, ...] = ("he", "text", "mif")
-    lavish: bool = False
+    on_request: bool = False
 
 
 def candidates(
@@ -61,19 +63,20 @@ def candidates(
 
     Args:
         machine: This machine.
-        tower: he, text or mif.
+        tower: he, text, mif or the name of a student.
         engines: Only these; all by default.
         precisions: Only these; all by default.
     """
-    every = (*(_on_gpu(tower) if machine.gpus.usable else ()), *_ON_PROCESSOR)
+    kind = "he" if tower.startswith("student-") else tower
+    every = (*(_on_gpu(kind) if machine.gpus.usable else ()), *_ON_PROCESSOR)
     return tuple(
         each
         for each in every
         if each.engine in machine.libraries
-        and tower in each.towers
+        and kind in each.towers
         and (each.engine != "openvino" or each.precision.startswith("int") or each.precision in openvino_precisions())
         and (not engines or each.engine in engines)
-        and (not precisions or each.precision.split("-")[0] in precisions)
+        and (each.precision.split("-")[0] in precisions if precisions else not each.on_request)
     )
 
 
@@ -106,15 +109,22 @@ def _compressed(model: TowerModel, folder: Path, inputs: Inputs, threads: int, p
 
 
 def _quantise() -> ModuleType:
-    """What derives graphs of integers; a lean installation lacks the library that reads graphs."""
-    try:
+    """What derives graphs of integers."""
+    with _needing_onnx():
         from . import quantise
+    return quantise
+
+
+@contextlib.contextmanager
+def _needing_onnx() -> Iterator[None]:
+    """A lean installation lacks the library that reads graphs."""
+    try:
+        yield
     except ImportError as error:
         raise EngineBuildError(
             f"{error.name} is not installed, so no other precision can be derived. Install haiku-edge[openvino], or "
             "build with --precision fp32."
         ) from error
-    return quantise
 
 
 def _rows(inputs: Inputs) -> list[dict[str, NDArray[Any]]]:
@@ -131,8 +141,9 @@ _ON_PROCESSOR = (
     Candidate("openvino", "int8-weights", _compressed),
     # Padding changes the one scale of a row, and with it the vector: only for the tower whose inputs have none.
     Candidate("onnxruntime-cpu", "int8-dynamic", _dynamic, towers=("he",)),
-    Candidate("onnxruntime-cpu", "int8-static", _static("onnxruntime"), lavish=True),
-    Candidate("openvino", "int8-static", _static("openvino"), lavish=True),
+    # Ranges are taken from golden cases, which may be simulated tissue; and a full-size tower needs some 10 GB for it.
+    Candidate("onnxruntime-cpu", "int8-static", _static("onnxruntime"), on_request=True),
+    Candidate("openvino", "int8-static", _static("openvino"), on_request=True),
 )
 
 
@@ -155,9 +166,10 @@ def _plan(kind: Kind, precision: str) -> Build:
     """Builds a TensorRT plan."""
 
     def build(model: TowerModel, folder: Path, inputs: Inputs, threads: int, progress: Progress) -> None:
-        from .build_tensorrt import build_plan
-        from .regimes import tower_regime
-        from .variants import to_half
+        with _needing_onnx():
+            from .build_tensorrt import build_plan
+            from .regimes import tower_regime
+            from .variants import to_half
 
         regimes = [tower_regime(model)]
         graph = model if precision == "fp32" else to_half(model, "fp16" if precision == "fp16" else "bf16")
@@ -167,7 +179,8 @@ def _plan(kind: Kind, precision: str) -> Build:
 
 
 def _half(model: TowerModel, folder: Path, inputs: Inputs, threads: int, progress: Progress) -> None:
-    from .graphs import inline
-    from .variants import to_half
+    with _needing_onnx():
+        from .graphs import inline
+        from .variants import to_half
 
     (folder / GRAPH).write_bytes(inline(to_half(model, "fp16")).SerializeToString(deterministic=True))

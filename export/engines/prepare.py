@@ -12,24 +12,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from haiku_edge.runtime.atlas import Atlas, open_atlas
-from haiku_edge.runtime.bundle import Bundle
-from haiku_edge.runtime.engine import CachedEngine, EngineCache, TowerModel, read_model
+from haiku_edge.runtime.bundle import Bundle, HETower
+from haiku_edge.runtime.engine import CachedEngine, EngineCache, TowerModel, read_model, tower_digest
 from haiku_edge.runtime.engine.cache import Draft
-from haiku_edge.runtime.engine.fingerprint import Fingerprint
+from haiku_edge.runtime.engine.fingerprint import CPU_ENGINES, Fingerprint
 from haiku_edge.runtime.engine.machine import Machine, survey_machine
-from haiku_edge.runtime.engine.model import TowerFiles, towers_of
+from haiku_edge.runtime.engine.model import TowerFiles, judges, towers_of
 from haiku_edge.runtime.engine.open import device_memory, keep_compiled, open_engine
-from haiku_edge.runtime.errors import BundleContentError, DeviceError
-from haiku_edge.runtime.inference.batching import tower_bytes
+from haiku_edge.runtime.errors import BundleContentError, DeviceError, EngineCacheError
+from haiku_edge.runtime.inference.batching import batching
+from haiku_edge.runtime.inference.gate import judge_engine
 from haiku_edge.runtime.inference.golden import GoldenCases
 from haiku_edge.runtime.inference.progress import Progress, Silent
 
 from .candidates import Candidate, candidates
-from .trial import Timing, judge_engine, time_engine
-
-TOWERS = ("he", "text", "mif")
-LAVISH_LIMIT = 300 << 20
-"""Bytes of a tower beyond which an engine that takes many times its memory to build is built only if asked for."""
+from .trial import Timing, time_engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,7 @@ def prepare(
     bundle: Bundle,
     *,
     cache: EngineCache | None = None,
-    towers: Sequence[str] = TOWERS,
+    towers: Sequence[str] = (),
     engines: Sequence[str] = (),
     precisions: Sequence[str] = (),
     threads: int | None = None,
@@ -69,7 +66,7 @@ def prepare(
     Args:
         bundle: The open bundle.
         cache: Where engines are kept; the user's cache by default.
-        towers: Which towers.
+        towers: Which towers; all that the bundle has by default.
         engines: Which engines; all that can run here by default.
         precisions: Which precisions; all by default.
         threads: Threads of a processor's engines; all that this process may use by default.
@@ -87,13 +84,12 @@ def prepare(
     golden = GoldenCases(bundle)
     atlas = None if bundle.manifest.atlas is None else open_atlas(bundle)
     for tower, section in towers_of(bundle).items():
-        if tower not in towers:
+        if towers and tower not in towers:
             continue
         bench = _Bench(bundle, tower, section, machine, cache, golden, atlas, threads or machine.threads, progress)
         settled: set[str] = set()
-        too_large = tower_bytes(bundle, section) > LAVISH_LIMIT
         for candidate in candidates(machine, tower, engines, precisions):
-            if candidate.settles in settled or (candidate.lavish and too_large and not precisions):
+            if candidate.settles in settled:
                 continue
             prepared = bench.prepare(candidate, rebuild=rebuild)
             if not prepared.problem and candidate.settles:
@@ -117,8 +113,13 @@ class _Bench:
 
     def prepare(self, candidate: Candidate, *, rebuild: bool) -> Prepared:
         """Take a candidate from the cache, or make it."""
-        digest = self.model().digest
-        fingerprint = self.machine.fingerprint(candidate.engine, digest, candidate.precision, candidate.profile)
+        fingerprint = self.machine.fingerprint(
+            candidate.engine,
+            tower_digest(self.bundle, self.section),
+            candidate.precision,
+            candidate.profile,
+            judges(self.bundle, candidate.precision),
+        )
         entry = None if rebuild else self.cache.find(fingerprint)
         if entry is not None:
             return self._prepared(candidate, entry, known=True)
@@ -126,7 +127,11 @@ class _Bench:
         try:
             with self.cache.building(fingerprint) as draft:
                 entry = self._make(candidate, fingerprint, draft)
+        except EngineCacheError:
+            raise
         except (DeviceError, BundleContentError) as error:
+            # What stood in its place was asked to be made again, and can't be: it is not to be trusted.
+            self.cache.remove(fingerprint)
             return Prepared(self.tower, candidate.engine, candidate.precision, None, False, str(error))
         finally:
             self.progress.finish()
@@ -147,7 +152,9 @@ class _Bench:
             batch=candidate.batch,
             reason="on trial",
         )
-        gate = judge_engine(engine, self.golden, self.tower, candidate.precision, self.atlas)
+        gate = judge_engine(
+            engine, self.golden, self.tower, batches=(1, self._running_batch(candidate)), atlas=self.atlas
+        )
         timing = time_engine(engine, inputs, candidate.batch) if gate.passed else Timing(0.0, candidate.batch)
         if gate.passed:
             keep_compiled(engine, draft.folder)
@@ -165,6 +172,12 @@ class _Bench:
                 memory=device_memory(engine),
             )
         )
+
+    def _running_batch(self, candidate: Candidate) -> int:
+        """Items at once where `predict` runs it."""
+        if candidate.engine in CPU_ENGINES and isinstance(self.section, HETower):
+            return batching(self.bundle, tower=self.section).tiles
+        return candidate.batch
 
     def model(self) -> TowerModel:
         """The tower, read again for each engine: two full-size towers need not fit in memory at once."""

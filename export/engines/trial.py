@@ -1,4 +1,4 @@
-"""An engine on trial: does it compute what the tower does, and how fast?"""
+"""How fast an engine is on this machine: a short trial."""
 
 from __future__ import annotations
 
@@ -10,19 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from haiku_edge.runtime.atlas import Atlas
-from haiku_edge.runtime.engine import Engine, GateRecord
-from haiku_edge.runtime.inference.gate import judge, run_golden
-from haiku_edge.runtime.inference.golden import GoldenCases
+from haiku_edge.runtime.engine import Engine
 
 AT_ONCE = 4
 """Items of a batch."""
 
 LEAST_SECONDS = 1.0
 LEAST_RUNS = 3
-
-CALIBRATING, GATED = slice(0, None, 2), slice(1, None, 2)
-"""Golden cases from which integer ranges are taken, and those by which such an engine is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +30,6 @@ class Timing:
 
     items_per_second: float
     batch: int
-
-
-def judge_engine(engine: Engine, golden: GoldenCases, tower: str, precision: str, atlas: Atlas | None) -> GateRecord:
-    """Judge an engine by the golden cases; one of integers not by those that its ranges were taken from.
-
-    Args:
-        engine: The engine.
-        golden: The bundle's golden cases.
-        tower: he, text or mif.
-        precision: What the engine computes in.
-        atlas: The evidence, or None.
-    """
-    rows = GATED if precision.startswith("int") else slice(None)
-    inputs = {name: array[rows] for name, array in golden.inputs(tower).items()}
-    return judge(run_golden(engine, inputs, AT_ONCE), golden.vectors(tower)[rows], precision=precision, atlas=atlas)
 
 
 def time_engine(engine: Engine, inputs: Mapping[str, NDArray[Any]], batch: int = AT_ONCE) -> Timing:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from haiku_edge.runtime.atlas import open_atlas
+from haiku_edge.runtime.atlas import Atlas, open_atlas
 from haiku_edge.runtime.bundle import Bundle
-from haiku_edge.runtime.engine import CachedEngine, EngineCache, GateRecord, read_model, tower_digest
+from haiku_edge.runtime.engine import CachedEngine, EngineCache, GateRecord, TowerModel, read_model, tower_digest
+from haiku_edge.runtime.engine.fingerprint import cpu_threads
 from haiku_edge.runtime.engine.machine import survey_machine
-from haiku_edge.runtime.engine.model import towers_of
+from haiku_edge.runtime.engine.model import judges, towers_of
 from haiku_edge.runtime.engine.open import open_engine
-from haiku_edge.runtime.errors import DeviceError
+from haiku_edge.runtime.errors import BundleContentError, DeviceError
+from haiku_edge.runtime.inference.gate import judge_engine
 from haiku_edge.runtime.inference.golden import GoldenCases
-
-from .trial import judge_engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ def verify_engines(bundle: Bundle, cache: EngineCache | None = None, threads: in
         threads: Threads of a processor's engines; all that this process may use by default.
 
     Yields:
-        One engine after the other. One that is not for this machine is named, and not opened.
+        One engine after the other. One that is not for this machine is named, and not opened; one that may not run any
+        more is taken out of the cache.
     """
     machine, cache = survey_machine(), cache or EngineCache()
     golden = GoldenCases(bundle)
@@ -50,22 +51,36 @@ def verify_engines(bundle: Bundle, cache: EngineCache | None = None, threads: in
     for tower, section in towers_of(bundle).items():
         digest = tower_digest(bundle, section)
         for entry in (entry for entry in cache.entries() if entry.fingerprint.tower == digest and entry.gate.passed):
-            differences = machine.differences(entry.fingerprint)
+            differences = machine.differences(entry.fingerprint, judges(bundle, entry.fingerprint.precision))
             if differences:
                 yield Verified(entry, None, f"built for {'; '.join(differences)}: run `haiku-edge engines rebuild`")
                 continue
-            try:
-                engine = open_engine(
-                    entry.fingerprint,
-                    cache.files(entry),
-                    partial(read_model, bundle, section),
-                    requested="auto",
-                    threads=threads or machine.threads,
-                    batch=entry.batch,
-                    reason="verified",
-                )
-                gate = judge_engine(engine, golden, tower, entry.fingerprint.precision, atlas)
-            except DeviceError as error:
-                yield Verified(entry, None, str(error))
-                continue
-            yield Verified(entry, gate, "" if gate.passed else f"failed its gate: {gate.reason}")
+            verified = _judge_again(entry, cache, partial(read_model, bundle, section), golden, tower, atlas, threads)
+            if verified.problem:
+                cache.remove(entry.fingerprint)
+            yield verified
+
+
+def _judge_again(
+    entry: CachedEngine,
+    cache: EngineCache,
+    model: Callable[[], TowerModel],
+    golden: GoldenCases,
+    tower: str,
+    atlas: Atlas | None,
+    threads: int | None,
+) -> Verified:
+    try:
+        engine = open_engine(
+            entry.fingerprint,
+            cache.files(entry),
+            model,
+            requested="auto",
+            threads=threads or cpu_threads(),
+            batch=entry.batch,
+            reason="verified",
+        )
+        gate = judge_engine(engine, golden, tower, batches=(1, entry.batch), atlas=atlas)
+    except (DeviceError, BundleContentError) as error:
+        return Verified(entry, None, str(error))
+    return Verified(entry, gate, "" if gate.passed else f"failed its gate: {gate.reason}")

@@ -18,7 +18,7 @@ from .mobile import MobileTower
 from .musk import HeTower
 from .virtues import MarkerTable, MifTower
 
-Tower = TypeVar("Tower", HeTower, MobileTower, MifTower, TextTower)
+Tower = TypeVar("Tower", bound=HeTower | MobileTower | MifTower | TextTower)
 
 
 @dataclass(frozen=True, slots=True)

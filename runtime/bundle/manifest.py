@@ -96,9 +96,9 @@ class Description(Section):
         if self.atlas is not None:
             yield from (self.atlas.vectors, self.atlas.patches, self.atlas.pictures)
             yield from (file for file in (self.atlas.index.file, self.atlas.facts) if file is not None)
-        for holder in (self, *self.students):
-            if holder.calibration is not None:
-                yield holder.calibration.file
+        for cases in (self.calibration, *(student.calibration for student in self.students)):
+            if cases is not None:
+                yield cases.file
         if self.training is not None:
             yield self.training.file
         for head in self.heads:

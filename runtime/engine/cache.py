@@ -28,6 +28,8 @@ DEFAULT_LIMIT = 24 << 30
 """Bytes that a cache may hold: some ten engines of full size."""
 
 _PRIVATE = 0o700
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class EngineCache:
@@ -44,24 +46,27 @@ class EngineCache:
         """Every engine, newest first; what is damaged is left out.
 
         Raises:
-            EngineCacheError: Others may write to the cache.
+            EngineCacheError: The cache can't be read, or others may write to it.
         """
-        if not self.root.is_dir():
-            return []
-        self._check_private()
-        found = [entry for folder in self._folders() if (entry := read_entry(folder)) is not None]
+        with _as_cache_errors(self.root):
+            if not self.root.is_dir():
+                return []
+            self._check_private()
+            found = [entry for folder in self._folders() if (entry := read_entry(folder)) is not None]
         return sorted(found, key=lambda entry: entry.built, reverse=True)
 
     def find(self, fingerprint: Fingerprint) -> CachedEngine | None:
         """The engine of exactly that fingerprint.
 
         Raises:
-            EngineCacheError: Others may write to the cache.
+            EngineCacheError: The cache can't be read, or others may write to it.
         """
-        if not self.root.is_dir():
-            return None
-        self._check_private()
-        entry = read_entry(self._folder(fingerprint))
+        folder = self._folder(fingerprint)
+        with _as_cache_errors(self.root):
+            if folder not in self._folders():
+                return None
+            self._check_private()
+            entry = read_entry(folder)
         return entry if entry is not None and entry.fingerprint == fingerprint else None
 
     def files(self, entry: CachedEngine) -> CachedFiles:
@@ -114,20 +119,21 @@ class EngineCache:
             with _as_cache_errors(folder):
                 yield Draft(folder, self._folder(fingerprint), fingerprint)
 
-    def remove(self, entry: CachedEngine) -> None:
-        """Take an engine out.
+    def remove(self, fingerprint: Fingerprint) -> None:
+        """Take an engine out, if it is there.
 
         Raises:
             EngineCacheError: The cache can't be written.
         """
-        with _as_cache_errors(self.root):
-            _replace(None, self._folder(entry.fingerprint))
+        if self.root.is_dir():
+            with _as_cache_errors(self.root):
+                _replace(None, self._folder(fingerprint))
 
     def prune(self, *, limit: int = DEFAULT_LIMIT, keep: Callable[[CachedEngine], bool] = lambda _: True) -> list[Path]:
-        """Take out what is damaged, what `keep` refuses, and the oldest until `limit` bytes are held.
+        """Take out what is damaged, what `keep` refuses, the oldest beyond `limit` bytes, and what killed builds left.
 
         Returns:
-            The folders that were removed.
+            The folders of engines that were removed.
 
         Raises:
             EngineCacheError: The cache can't be written, or others may write to it.
@@ -142,21 +148,36 @@ class EngineCache:
             doomed = [path for path in self._folders() if path.name not in kept]
             for path in doomed:
                 _replace(None, path)
+            self._sweep()
         return doomed
+
+    def _sweep(self) -> None:
+        """Remove locks that nobody holds, and what was being built under them."""
+        for path in self.root.glob(".*.lock"):
+            lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    for leftover in self.root.glob(f"{path.stem}-*"):
+                        shutil.rmtree(leftover, ignore_errors=True)
+                    path.unlink()
+            finally:
+                os.close(lock)
 
     def _folders(self) -> list[Path]:
         """The folders of engines, whole or damaged, but not of those that are being built."""
         if not self.root.is_dir():
             return []
-        return sorted(path for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        with os.scandir(self.root) as found:
+            names = [one.name for one in found if one.is_dir(follow_symlinks=False) and not one.name.startswith(".")]
+        return [self.root / name for name in sorted(names)]
 
     def _folder(self, fingerprint: Fingerprint) -> Path:
         return self.root / fingerprint.key()
 
     def _check_private(self) -> None:
         """Only the user may write where code is taken from."""
-        status = self.root.stat()
-        if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if not _is_own(self.root.stat()):
             raise EngineCacheError(
                 f"Others may write to the cache of engines ({self.root}), so nothing is taken from it: an engine is "
                 "code. Make it yours alone (chmod 700), or name another folder in HAIKU_EDGE_CACHE."
@@ -165,18 +186,19 @@ class EngineCache:
     @contextlib.contextmanager
     def _open(self, entry: CachedEngine, name: str) -> Iterator[int]:
         """A file of an engine, opened through no link and judged by what was opened."""
-        path = self._folder(entry.fingerprint) / name
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            raise self._altered(entry, name) from None
-        try:
+        with contextlib.ExitStack() as held:
+            try:
+                folder = os.open(self._folder(entry.fingerprint), _FOLDER)
+                held.callback(os.close, folder)
+                descriptor = os.open(name, _FILE, dir_fd=folder)
+                held.callback(os.close, descriptor)
+            except OSError:
+                raise self._altered(entry, name) from None
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size != entry.files[name].size:
+            alone = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+            if not (alone and _is_own(os.fstat(folder)) and status.st_size == entry.files[name].size):
                 raise self._altered(entry, name)
             yield descriptor
-        finally:
-            os.close(descriptor)
 
     def _altered(self, entry: CachedEngine, name: str) -> EngineCacheError:
         return EngineCacheError(
@@ -188,10 +210,11 @@ class EngineCache:
         """Take the lock, which the kernel gives back when the process ends, however it ends."""
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = os.fstat(lock).st_nlink == 0
         except OSError:
-            raise EngineCacheError(
-                "Another process is building this engine. Wait for it: what it builds serves both."
-            ) from None
+            taken = True
+        if taken:
+            raise EngineCacheError("Another process is building this engine. Wait for it: what it builds serves both.")
 
     def _remove_leftovers(self, fingerprint: Fingerprint) -> None:
         """What a killed build of the same engine left; its place is ours now."""
@@ -273,7 +296,17 @@ def _default_root() -> Path:
     named = os.environ.get("HAIKU_EDGE_CACHE")
     if named:
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "haiku-edge"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "haiku-edge"
+    except RuntimeError:
+        raise EngineCacheError(
+            "This user has no home folder for a cache of engines. Name one in HAIKU_EDGE_CACHE."
+        ) from None
+
+
+def _is_own(status: os.stat_result) -> bool:
+    """Whether a folder is its user's, and nobody else may write to it."""
+    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _record(path: Path) -> FileRecord:
@@ -309,6 +342,6 @@ def _as_cache_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise EngineCacheError(
-            f"The cache of engines can't be written ({path}: {error.strerror or error}). Free some space, mend its "
+            f"The cache of engines can't be used ({path}: {error.strerror or error}). Free some space, mend its "
             "permissions, or name another folder in HAIKU_EDGE_CACHE; predictions run without it."
         ) from error

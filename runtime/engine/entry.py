@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from .fingerprint import Fingerprint
 ENTRY = "entry.json"
 FORMAT = 1
 MAX_ENTRY_BYTES = 1 << 20
+
+EQUAL_COSINE = 1 - 1e-5
+"""Least cosine of what differs from fp32 by no more than the order of its sums, or by what fp16 rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +112,21 @@ def _parse_entry(document: dict[str, Any]) -> CachedEngine:
     files = {name: FileRecord(**record) for name, record in values.pop("files").items()}
     if any("/" in name or name in ("", ".", "..", ENTRY) for name in files):
         raise ValueError("a file outside the entry")
-    return CachedEngine(
+    entry = CachedEngine(
         fingerprint=Fingerprint.from_json(values.pop("fingerprint")),
         gate=GateRecord(**values.pop("gate")),
         notes=tuple(values.pop("notes")),
         files=files,
         **values,
     )
+    numbers = (entry.items_per_second, entry.build_seconds, entry.gate.least_cosine, entry.gate.mean_cosine)
+    texts = (entry.title, entry.built, entry.gate.rule, entry.gate.reason)
+    if not (
+        all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(flag, bool) for flag in (entry.gate.passed, entry.gate.equals_fp32))
+        and isinstance(entry.batch, int)
+        and entry.batch > 0
+    ):
+        raise ValueError("a value of another type")
+    return entry

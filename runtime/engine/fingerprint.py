@@ -27,6 +27,9 @@ _INSTRUCTION_SETS = (
 )
 """Instruction sets that change which kernels a library takes."""
 
+_DIGESTS = ("tower", "judged_by")
+"""Fields whose values tell a reader nothing."""
+
 _WORDS = {
     "tower": "another tower",
     "engine": "another engine",
@@ -38,6 +41,7 @@ _WORDS = {
     "driver": "another driver",
     "system": "another operating system",
     "product": "another release of haiku-edge",
+    "judged_by": "other golden cases or another atlas",
 }
 
 
@@ -56,6 +60,7 @@ class Fingerprint:
         driver: Version of the GPU's driver; empty on a processor.
         system: Operating system and machine.
         product: The haiku-edge that derived its graph.
+        judged_by: SHA-256 (hex) of the cases, and for integers the atlas, by which its gate judged it.
     """
 
     tower: str
@@ -68,6 +73,7 @@ class Fingerprint:
     driver: str
     system: str
     product: str
+    judged_by: str
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Fingerprint:
@@ -84,7 +90,7 @@ class Fingerprint:
         """In words, where `other` differs from this one: 'another driver (580.65 there, 590.10 here)'."""
         mine, theirs = asdict(self), asdict(other)
         return tuple(
-            words if name == "tower" else f"{words} ({theirs[name] or 'none'} there, {mine[name] or 'none'} here)"
+            words if name in _DIGESTS else f"{words} ({theirs[name] or 'none'} there, {mine[name] or 'none'} here)"
             for name, words in _WORDS.items()
             if mine[name] != theirs[name]
         )

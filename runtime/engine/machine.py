@@ -49,7 +49,9 @@ class Machine:
     libraries: dict[str, str]
     why_not: dict[str, str]
 
-    def fingerprint(self, engine: str, tower: str, precision: str, profile: str = "") -> Fingerprint:
+    def fingerprint(
+        self, engine: str, tower: str, precision: str, profile: str = "", judged_by: str = ""
+    ) -> Fingerprint:
         """The fingerprint of an engine built here and now; KeyError where the engine can't run here."""
         on_gpu = engine in GPU_ENGINES
         return Fingerprint(
@@ -59,17 +61,25 @@ class Machine:
             profile=profile,
             library=self.libraries[engine],
             device=self.gpus.gpus[0].name if on_gpu else self.cpu,
-            capability=self.gpus.gpus[0].capability if on_gpu else f"{self.cpu_capability}, {self.threads} threads",
+            capability=self.gpus.gpus[0].capability if on_gpu else self.cpu_capability,
             driver=self.gpus.driver if on_gpu else "",
             system=system_name(),
             product=product(),
+            judged_by=judged_by,
         )
 
-    def differences(self, there: Fingerprint) -> tuple[str, ...]:
-        """In words, why an engine of that fingerprint can't run here as it was judged; none where it can."""
+    def differences(self, there: Fingerprint, judged_by: str | None = None) -> tuple[str, ...]:
+        """In words, why an engine of that fingerprint can't run here as it was judged; none where it can.
+
+        Args:
+            there: The engine's.
+            judged_by: What it would be judged by now; None where that is not asked.
+        """
         if there.engine not in self.libraries:
             return (self.why_not[there.engine],)
-        return self.fingerprint(there.engine, there.tower, there.precision, there.profile).differences(there)
+        judges = there.judged_by if judged_by is None else judged_by
+        here = self.fingerprint(there.engine, there.tower, there.precision, there.profile, judges)
+        return here.differences(there)
 
     def usable(self, kind: str) -> tuple[str, ...]:
         """The engines that can run here on a kind of device (tensorrt, cuda or cpu), best first."""

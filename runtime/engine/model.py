@@ -63,6 +63,15 @@ def tower_digest(bundle: Bundle, tower: TowerFiles) -> str:
     return hashlib.sha256("\n".join(listed).encode()).hexdigest()
 
 
+def judges(bundle: Bundle, precision: str) -> str:
+    """SHA-256 (hex) of what an engine's gate judges by: the golden cases, and for integers the atlas."""
+    manifest = bundle.manifest
+    names = [manifest.golden.file]
+    if precision.startswith("int") and manifest.atlas is not None:
+        names += [manifest.atlas.vectors, manifest.atlas.patches]
+    return hashlib.sha256("\n".join(manifest.files[name].sha256 for name in names).encode()).hexdigest()
+
+
 def towers_of(bundle: Bundle) -> dict[str, TowerFiles]:
     """The towers that a bundle has, by name: he, text and mif, and its students."""
     manifest = bundle.manifest

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..bundle import Bundle
-from ..errors import DeviceError, EngineCacheError, EngineStaleError
+from ..errors import BundleContentError, DeviceError, EngineCacheError, EngineStaleError
 from .cache import EngineCache
 from .choose import DeviceReport, kinds_to_try
-from .entry import CachedEngine
+from .entry import EQUAL_COSINE, CachedEngine
 from .fingerprint import cpu_threads
 from .machine import ENGINES_OF, Machine, kind_of, survey_machine
-from .model import TowerFiles, read_model, tower_digest
+from .model import TowerFiles, judges, read_model, tower_digest
 from .open import open_engine, plain_engine
 from .types import Engine
 
@@ -27,13 +27,13 @@ class Wish:
         device: auto, tensorrt, cuda or cpu.
         threads: Threads to compute with on a processor.
         strict: Allow only engines that equal fp32.
-        integers: Allow engines of integers.
+        kept: The vectors are kept.
     """
 
     device: str
     threads: int
     strict: bool
-    integers: bool
+    kept: bool
 
 
 def open_tower(
@@ -43,7 +43,7 @@ def open_tower(
     device: str = "auto",
     threads: int | None = None,
     strict: bool = False,
-    integers: bool = True,
+    kept: bool = False,
     cache: EngineCache | None = None,
 ) -> Engine:
     """Open the best engine of a tower that was built and judged on this machine; nothing is built here.
@@ -56,8 +56,7 @@ def open_tower(
         device: auto, tensorrt, cuda or cpu. `auto` steps down and says why.
         threads: Threads to compute with; None takes all cores that this process may use.
         strict: Allow only engines that equal fp32 but for rounding.
-        integers: Allow engines of integers, which give the same answers but not the same vectors; not for vectors that
-            are kept.
+        kept: The vectors are kept, in an atlas or a cohort: allow only engines whose least cosine to fp32 is 0.99999.
         cache: Where engines are kept; the user's cache by default.
 
     Raises:
@@ -68,9 +67,9 @@ def open_tower(
         EngineCacheError: The engine in the cache was altered.
         BundleError: The tower's files are not usable.
     """
-    wish = Wish(device, threads or cpu_threads(), strict, integers)
+    wish = Wish(device, threads or cpu_threads(), strict, kept)
     machine = survey_machine()
-    shelf = Shelf.of(bundle, tower, machine, cache or EngineCache(), wish)
+    shelf = Shelf.of(bundle, tower, machine, cache, wish)
     passed_over: list[str] = []
     for report in kinds_to_try(device, machine):
         try:
@@ -91,24 +90,25 @@ class Shelf:
     Attributes:
         fitting: Engines that were built for this machine and passed their gate, fastest first.
         unfit: Kind of device → why what is there for it may not run.
-        cache: Where they are.
+        cache: Where they are; None where there can be no cache.
     """
 
     fitting: tuple[CachedEngine, ...]
     unfit: dict[str, str]
-    cache: EngineCache
+    cache: EngineCache | None
 
     @classmethod
-    def of(cls, bundle: Bundle, tower: TowerFiles, machine: Machine, cache: EngineCache, wish: Wish) -> Shelf:
+    def of(cls, bundle: Bundle, tower: TowerFiles, machine: Machine, cache: EngineCache | None, wish: Wish) -> Shelf:
         """Look through the cache; one that can't be trusted counts as empty, and says so."""
         digest = tower_digest(bundle, tower)
         try:
+            cache = cache or EngineCache()
             own = [entry for entry in cache.entries() if entry.fingerprint.tower == digest]
         except EngineCacheError as error:
             return cls((), dict.fromkeys(ENGINES_OF, str(error)), cache)
         fitting, unfit = [], {}
         for entry in reversed(own):
-            reason = _why_not(entry, machine, wish)
+            reason = _why_not(entry, machine, wish, judges(bundle, entry.fingerprint.precision))
             if reason:
                 unfit[kind_of(entry.fingerprint.engine)] = reason
             else:
@@ -143,28 +143,35 @@ def _open_kind(
 def _open_entry(
     entry: CachedEngine, bundle: Bundle, tower: TowerFiles, wish: Wish, shelf: Shelf, passed_over: list[str]
 ) -> Engine:
-    return open_engine(
-        entry.fingerprint,
-        shelf.cache.files(entry),
-        lambda: read_model(bundle, tower),
-        requested=wish.device,
-        threads=wish.threads,
-        batch=entry.batch,
-        reason=f"{_reason(wish, passed_over)}; gate: {entry.gate.reason}",
-    )
+    assert shelf.cache is not None
+    try:
+        return open_engine(
+            entry.fingerprint,
+            shelf.cache.files(entry),
+            lambda: read_model(bundle, tower),
+            requested=wish.device,
+            threads=wish.threads,
+            batch=entry.batch,
+            reason=f"{_reason(wish, passed_over)}; gate: {entry.gate.reason}",
+        )
+    except BundleContentError as error:
+        raise EngineCacheError(
+            f"The {entry.fingerprint.precision} engine of the cache can't be used: {error}"
+        ) from error
 
 
-def _why_not(entry: CachedEngine, machine: Machine, wish: Wish) -> str:
+def _why_not(entry: CachedEngine, machine: Machine, wish: Wish, judged_by: str) -> str:
     """Why an engine of the cache may not run; empty where it may."""
-    differences = machine.differences(entry.fingerprint)
+    precision = entry.fingerprint.precision
+    differences = machine.differences(entry.fingerprint, judged_by)
     if differences:
         return f"the engine that is built is for {'; '.join(differences)}; {_REBUILD}"
     if not entry.gate.passed:
-        return f"the {entry.fingerprint.precision} engine failed its gate: {entry.gate.reason}"
-    if not wish.integers and entry.gate.rule == "integer":
-        return f"the {entry.fingerprint.precision} engine is not for vectors that are kept"
+        return f"the {precision} engine failed its gate: {entry.gate.reason}"
+    if wish.kept and (precision.startswith("int") or entry.gate.least_cosine < EQUAL_COSINE):
+        return f"the {precision} engine is not for vectors that are kept ({entry.gate.reason})"
     if wish.strict and not entry.gate.equals_fp32:
-        return f"--strict allows no {entry.fingerprint.precision} engine ({entry.gate.reason})"
+        return f"the {precision} engine is not equal to fp32 ({entry.gate.reason})"
     return ""
 
 

@@ -7,7 +7,7 @@ is also said whether it equals fp32 but for rounding, which is all that `--stric
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from ..atlas import Atlas
 from ..engine import Engine, GateRecord
+from ..engine.entry import EQUAL_COSINE
 from .biomarkers import infer_expression
+from .golden import GoldenCases
 from .retrieve import retrieve
 
 LEAST_COSINE = 0.999
@@ -24,8 +26,18 @@ LEAST_OVERLAP = 0.9
 MOST_SHIFT = 0.05
 """Standard deviations of the atlas by which a slide's biomarker value may move."""
 
-EQUAL_COSINE = 1 - 1e-5
 NEIGHBOURS = 5
+
+FLOOR_COSINE = 0.95
+LEAST_PATCHES = 50
+LEAST_CASES = 4
+"""Below these, what an atlas says of an engine of integers means nothing, and its vectors decide."""
+
+NORM_TOLERANCE = 1e-3
+"""How far a vector's length may be from 1: a search multiplies vectors, and does not ask for their angle."""
+
+CALIBRATING, GATED = slice(0, None, 2), slice(1, None, 2)
+"""Golden cases from which ranges of integers are taken, and those by which such an engine is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +59,13 @@ def run_golden(engine: Engine, inputs: dict[str, NDArray[Any]], batch: int | Non
     Args:
         engine: The engine.
         inputs: One row a case.
-        batch: Cases at once; all by default.
+        batch: Cases at once, repeated to fill the last batch; all by default.
     """
     count = len(next(iter(inputs.values())))
-    return np.concatenate([engine(**some) for some in _slices(inputs, batch or count)])
+    size = batch or count
+    rows = np.arange(-(-count // size) * size) % count
+    filled = {name: array[rows] for name, array in inputs.items()}
+    return np.concatenate([engine(**some) for some in _slices(filled, size)])[:count]
 
 
 def judge(
@@ -66,24 +81,53 @@ def judge(
         got: (n, d) float32 vectors of the engine.
         want: (n, d) float32 vectors of the fp32 reference.
         precision: What the engine computes in; one that begins with int is judged by what it changes in the atlas.
-        atlas: The evidence; None where the bundle has none or the tower does not search it. An engine of integers is
-            then judged by its vectors.
+        atlas: The evidence; None where the bundle has none. Without one, with a very small one or with few cases, an
+            engine of integers is judged by its vectors.
     """
-    cosines = _cosines(got, want)
+    problem = _not_unit_vectors(got)
+    if problem:
+        return GateRecord(False, False, "float", -1.0, -1.0, len(want), None, None, problem)
+    cosines = np.einsum("nd,nd->n", got.astype(np.float64), want.astype(np.float64))
     least = float(cosines.min())
-    by_change = precision.startswith("int") and atlas is not None
-    change = measure_change(atlas, got, want) if by_change and atlas is not None and np.isfinite(least) else None
+    telling = atlas is not None and len(atlas.vectors) >= LEAST_PATCHES and len(want) >= LEAST_CASES
+    by_change = precision.startswith("int") and telling
+    change = measure_change(atlas, got, want) if by_change and atlas is not None else None
     passed, reason = _verdict(least, change)
     return GateRecord(
         passed=passed,
         equals_fp32=precision == "fp32" and least >= EQUAL_COSINE,
         rule="integer" if by_change else "float",
-        least_cosine=least if np.isfinite(least) else -1.0,
-        mean_cosine=float(cosines.mean()) if np.isfinite(least) else -1.0,
+        least_cosine=least,
+        mean_cosine=float(cosines.mean()),
         cases=len(want),
         neighbour_overlap=None if change is None else change.overlap,
         biomarker_shift=None if change is None else change.shift,
         reason=reason,
+    )
+
+
+def judge_engine(
+    engine: Engine, golden: GoldenCases, tower: str, *, batches: Collection[int], atlas: Atlas | None = None
+) -> GateRecord:
+    """Judge an engine by the golden cases, as it will run: alone and in its own batch.
+
+    Args:
+        engine: The engine; one of integers is not judged by the cases that its ranges were taken from.
+        golden: The bundle's golden cases.
+        tower: he, text, mif, or the name of a student.
+        batches: Cases at once; the cases are repeated to fill a batch.
+        atlas: The evidence, or None.
+    """
+    precision = engine.device.precision
+    rows = GATED if precision.startswith("int") else slice(None)
+    inputs = {name: array[rows] for name, array in golden.inputs(tower).items()}
+    want = golden.vectors(tower)[rows]
+    records = [
+        judge(run_golden(engine, inputs, batch), want, precision=precision, atlas=atlas)
+        for batch in sorted(set(batches))
+    ]
+    return next(
+        (record for record in records if not record.passed), min(records, key=lambda record: record.least_cosine)
     )
 
 
@@ -100,23 +144,21 @@ def measure_change(atlas: Atlas, got: NDArray[np.float32], want: NDArray[np.floa
 def _verdict(least: float, change: Change | None) -> tuple[bool, str]:
     """Whether it passed, and the figures in words."""
     cosine = f"least cosine {least:.6f}"
-    if not np.isfinite(least):
-        return False, "its vectors are not numbers"
     if change is None:
         return least >= LEAST_COSINE, f"{cosine} to fp32 (at least {LEAST_COSINE:g} is asked for)"
-    passed = change.overlap >= LEAST_OVERLAP and change.shift <= MOST_SHIFT
+    passed = change.overlap >= LEAST_OVERLAP and change.shift <= MOST_SHIFT and least >= FLOOR_COSINE
     return passed, (
         f"{100 * change.overlap:.0f} % of the {NEIGHBOURS} nearest patches stay (at least {100 * LEAST_OVERLAP:.0f} %),"
         f" biomarkers move by at most {change.shift:.3f} standard deviations (at most {MOST_SHIFT:g}); {cosine}"
     )
 
 
-def _cosines(got: NDArray[np.float32], want: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(n,) cosines; NaN where a vector of the engine is not one of finite numbers."""
-    a, b = got.astype(np.float64), want.astype(np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.einsum("nd,nd->n", a, b) / norms)
+def _not_unit_vectors(got: NDArray[np.float32]) -> str:
+    """Why an engine's output can't be searched with; empty where it can."""
+    if not np.isfinite(got).all():
+        return "its vectors are not numbers"
+    off = float(np.abs(np.linalg.norm(got.astype(np.float64), axis=1) - 1).max())
+    return f"its vectors are not of length 1 (by {off:.1e})" if off > NORM_TOLERANCE else ""
 
 
 def _slices(inputs: dict[str, NDArray[Any]], size: int) -> Iterator[dict[str, NDArray[Any]]]:

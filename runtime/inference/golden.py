@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class GoldenCases:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 self._arrays: dict[str, NDArray[Any]] = {name: arrays[name] for name in arrays.files}
-        except ValueError as error:
+        except (ValueError, EOFError, TypeError, OSError, zipfile.BadZipFile) as error:
             raise BundleContentError(f"The bundle's golden cases can't be read: {error}") from error
 
     def inputs(self, tower: str) -> dict[str, NDArray[Any]]:
@@ -57,6 +58,6 @@ class GoldenCases:
         return np.asarray(self._array(f"{tower}_vectors"), dtype=np.float32)
 
     def _array(self, name: str) -> NDArray[Any]:
-        if name not in self._arrays:
+        if name not in self._arrays or not len(self._arrays[name]):
             raise BundleContentError(f"The bundle's golden cases lack {name}. Export the bundle again.")
         return self._arrays[name]

@@ -82,7 +82,12 @@ def tile_blocks(grid: TileGrid, tiles: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def ask_heads(
-    heads: tuple[Head, ...], slide: SlideVectors, excluded: tuple[str, ...], refusal: str | None
+    heads: tuple[Head, ...],
+    slide: SlideVectors,
+    excluded: tuple[str, ...],
+    refusal: str | None,
+    *,
+    never: str | None = None,
 ) -> tuple[HeadResult, ...]:
     """Ask each head, or say why it is not asked.
 
@@ -91,12 +96,13 @@ def ask_heads(
         slide: The slide's vectors.
         excluded: Pseudonyms that --exclude-patient names.
         refusal: Why nothing at all is said about the slide, or None.
+        never: Why no head is asked about any slide, or None.
 
     Raises:
         BundleContentError: A head's graph is not usable.
         EngineError: A head failed.
     """
-    return tuple(_ask(head, slide, _why_not(head, slide, excluded, refusal)) for head in heads)
+    return tuple(_ask(head, slide, never or _why_not(head, slide, excluded, refusal)) for head in heads)
 
 
 def _why_not(head: Head, slide: SlideVectors, excluded: tuple[str, ...], refusal: str | None) -> str | None:

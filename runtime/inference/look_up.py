@@ -66,7 +66,7 @@ def look_up(
     result = RetrievalResult(
         product=product(),
         bundle=describe_bundle(bundle),
-        device=next(report.reason for report in survey_devices() if report.kind == "cpu"),
+        device=query.device or next(report.reason for report in survey_devices() if report.kind == "cpu"),
         query=QuerySection(
             modality=query.modality, of=query.of, markers=list(query.markers), warnings=list(query.warnings)
         ),

@@ -124,7 +124,8 @@ def find_biomarkers(
         model.heads,
         SlideVectors(he, notes.vector, searched, tile_blocks(survey.plan.grid, searched)),
         excluded,
-        why_no_head(model) or why_the_slide_abstains(tiles),
+        why_the_slide_abstains(tiles),
+        never=why_no_head(model),
     )
     columns = {name: values for head in heads for name, values in head.columns.items()}
     return Findings(

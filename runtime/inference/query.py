@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle import Bundle, panel_rows
-from ..engine import open_tower
+from ..engine import Engine, open_tower
 from ..errors import PanelError
 from ..notes import Notes, parse_notes, read_notes
 from ..vocabulary import Panel, canonical_panel, same_spelling
@@ -30,6 +30,7 @@ class Query:
         pixels: (s, s, 3) uint8 RGB of an H&E tile, (c, s, s) uint8 of an mIF patch, or None for words.
         markers: The channels of an mIF patch, as the bundle names them.
         warnings: What to know of how it was read.
+        device: What embedded it.
     """
 
     modality: Modality
@@ -38,6 +39,7 @@ class Query:
     pixels: NDArray[np.uint8] | None = None
     markers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    device: str = ""
 
 
 def he_query(bundle: Bundle, path: Path, *, device: str = "cpu", threads: int | None = None) -> Query:
@@ -48,8 +50,8 @@ def he_query(bundle: Bundle, path: Path, *, device: str = "cpu", threads: int | 
     """
     section = bundle.manifest.he
     pixels = read_he_patch(path, section.tile_size)
-    engine = open_tower(bundle, section, device=device, threads=threads)
-    return Query("he", "an H&E tile", engine(tiles=pixels[None])[0], pixels)
+    engine = open_tower(bundle, section, device=device, threads=threads, strict=True)
+    return Query("he", "an H&E tile", engine(tiles=pixels[None])[0], pixels, device=_in_words(engine))
 
 
 def mif_query(
@@ -85,10 +87,15 @@ def mif_query(
         raise PanelError(f"The mIF patch has {len(patch.pixels)} channels, but {len(names)} markers are named.")
     panel = canonical_panel(names, section.markers)
     rows, pixels = panel_rows(panel.names, section.markers), patch.pixels[list(panel.rows)]
-    engine = open_tower(bundle, section, device=device, threads=threads)
+    engine = open_tower(bundle, section, device=device, threads=threads, strict=True)
     vector = engine(patches=pixels[None], markers=rows[None])[0]
     of = f"an mIF patch of {len(panel.names)} channels"
-    return Query("mif", of, vector, pixels, panel.names, _remarks_on(panel))
+    return Query("mif", of, vector, pixels, panel.names, _remarks_on(panel), _in_words(engine))
+
+
+def _in_words(engine: Engine) -> str:
+    """The engine and its device. One query is embedded in fp32: nothing is won otherwise."""
+    return f"{engine.device.provider}, {engine.device.precision}, on {engine.device.name}"
 
 
 def _remarks_on(panel: Panel) -> tuple[str, ...]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..atlas import ExactIndex, open_atlas
-from ..bundle import Bundle, open_bundle
+from ..bundle import Bundle, HETower, open_bundle
 from ..engine import open_tower
 from ..engine.model import towers_of
 from .batching import batching
-from .gate import judge, run_golden
+from .gate import judge_engine
 from .golden import GoldenCases
 from .head_graph import try_heads
 from .heads import read_heads
@@ -70,10 +70,10 @@ def _test_towers(bundle: Bundle, options: PredictOptions) -> Iterator[Check]:
     golden = GoldenCases(bundle)
     atlas = None if bundle.manifest.atlas is None else open_atlas(bundle)
     for tower, section in towers_of(bundle).items():
-        device = options.device if tower == "he" else "cpu"
-        engine = open_tower(bundle, section, device=device, threads=options.threads, strict=options.strict)
-        got = run_golden(engine, golden.inputs(tower), batching(bundle).tiles if tower == "he" else AT_ONCE)
-        gate = judge(got, golden.vectors(tower), precision=engine.device.precision, atlas=atlas)
+        device, strict = (options.device, options.strict) if isinstance(section, HETower) else ("cpu", True)
+        engine = open_tower(bundle, section, device=device, threads=options.threads, strict=strict)
+        batch = batching(bundle, engine.device.kind, section).tiles if isinstance(section, HETower) else AT_ONCE
+        gate = judge_engine(engine, golden, tower, batches=(batch,), atlas=atlas)
         what = f"{engine.device.provider}, {engine.device.precision}"
         yield Check(TITLES[tower], gate.passed, f"{what}: {gate.reason}, over {gate.cases} golden cases")
 

@@ -15,12 +15,12 @@ from haiku_edge.export.engines.candidates import Candidate, candidates
 from haiku_edge.export.engines.prepare import prepare
 from haiku_edge.export.engines.verify import verify_engines
 from haiku_edge.runtime.bundle import Bundle, open_bundle
-from haiku_edge.runtime.engine import EngineCache, TowerModel, open_tower, plain_engine
+from haiku_edge.runtime.engine import EngineCache, TowerModel, open_tower, plain_engine, read_model
 from haiku_edge.runtime.engine.machine import Machine, survey_machine
 from haiku_edge.runtime.engine.open import GRAPH
 from haiku_edge.runtime.errors import EngineBuildError
 from haiku_edge.runtime.inference.golden import GoldenCases
-from haiku_edge.runtime.inference.progress import Progress
+from haiku_edge.runtime.inference.progress import Progress, Silent
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def offer(monkeypatch: pytest.MonkeyPatch, *offered: Candidate) -> None:
 
 
 def test_every_engine_of_the_processor_is_built_judged_and_kept(bundle: Bundle, cache: EngineCache) -> None:
-    made = list(prepare(bundle, cache=cache, towers=("text",)))
+    made = list(prepare(bundle, cache=cache, towers=("text",), precisions=("fp32", "int8")))
     assert {each.engine for each in made} >= {"onnxruntime-cpu"}
-    assert {each.precision for each in made} >= {"fp32", "int8-dynamic", "int8-static"}
+    assert {each.precision for each in made} >= {"fp32", "int8-static"}
     assert len(cache.entries()) == len(made)
     for each in made:
         assert each.entry is not None
@@ -141,11 +141,11 @@ def test_on_a_gpu_half_precision_is_tried_first_and_processors_stay_in_the_list(
             assert [each.precision for each in own] == ["fp16", "bf16", "fp32"]
             assert all(each.profile and each.settles == kind for each in own)
         assert [each.precision for each in listed if each.engine == "onnxruntime-cuda"] == ["fp16", "fp32"]
-        assert listed[-1].engine == "onnxruntime-cpu"
+        assert "onnxruntime-cpu" in {each.engine for each in listed}
 
 
 def test_verifying_finds_an_engine_that_was_altered(bundle: Bundle, cache: EngineCache) -> None:
-    list(prepare(bundle, cache=cache, towers=("text",), engines=("onnxruntime-cpu",)))
+    list(prepare(bundle, cache=cache, towers=("he",), engines=("onnxruntime-cpu",)))
     before = list(verify_engines(bundle, cache))
     assert before
     assert all(not each.problem for each in before)
@@ -154,3 +154,19 @@ def test_verifying_finds_an_engine_that_was_altered(bundle: Bundle, cache: Engin
     after = {each.entry.fingerprint: each.problem for each in verify_engines(bundle, cache)}
     assert "altered" in after[derived.fingerprint]
     assert sum(bool(problem) for problem in after.values()) == 1
+    assert derived.fingerprint not in {entry.fingerprint for entry in cache.entries()}
+
+
+def test_an_engine_that_gives_other_embeddings_now_is_taken_out(bundle: Bundle, cache: EngineCache) -> None:
+    """As after a driver that changed a kernel: the digests are right, the vectors are not."""
+    (whole,) = prepare(bundle, cache=cache, towers=("he",), engines=("onnxruntime-cpu",), precisions=("fp32",))
+    assert whole.entry is not None
+    with cache.building(whole.entry.fingerprint) as draft:
+        damaged(read_model(bundle, bundle.manifest.he), draft.folder, None, 1, Silent())
+        draft.commit(whole.entry)
+    (verified,) = verify_engines(bundle, cache)
+    assert "failed its gate" in verified.problem
+    assert cache.entries() == []
+    engine = open_tower(bundle, bundle.manifest.he, device="cpu", cache=cache)
+    golden = GoldenCases(bundle)
+    assert np.allclose(engine(**golden.inputs("he")), golden.vectors("he"), atol=1e-5)

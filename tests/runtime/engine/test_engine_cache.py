@@ -30,6 +30,7 @@ PRINT = Fingerprint(
     "580.65",
     "Linux",
     "haiku-edge 1",
+    "cd" * 32,
 )
 
 

@@ -22,6 +22,7 @@ from haiku_edge.runtime.engine import (
 )
 from haiku_edge.runtime.engine.fingerprint import Fingerprint
 from haiku_edge.runtime.engine.machine import survey_machine
+from haiku_edge.runtime.engine.model import judges
 from haiku_edge.runtime.engine.open import GRAPH
 from haiku_edge.runtime.errors import DeviceUnavailableError, UsageError
 
@@ -47,7 +48,8 @@ def texts() -> dict[str, NDArray[np.int64]]:
 
 
 def fingerprint(bundle: Bundle, precision: str = "fp32", engine: str = "onnxruntime-cpu") -> Fingerprint:
-    return survey_machine().fingerprint(engine, tower_digest(bundle, bundle.manifest.need_text()), precision)
+    digest = tower_digest(bundle, bundle.manifest.need_text())
+    return survey_machine().fingerprint(engine, digest, precision, judged_by=judges(bundle, precision))
 
 
 def keep(
@@ -103,12 +105,13 @@ def test_strict_allows_only_what_equals_fp32(bundle: Bundle, cache: EngineCache)
     assert engine.device.precision == "fp32"
 
 
-def test_vectors_that_are_kept_are_made_by_no_engine_of_integers(bundle: Bundle, cache: EngineCache) -> None:
-    keep(cache, fingerprint(bundle, "bf16", "onnxruntime-cpu"), ROUNDED, 20.0)
-    integer = replace(ROUNDED, rule="integer")
-    keep(cache, fingerprint(bundle, "int8-dynamic"), integer, 50.0, other_text_tower(bundle))
-    engine = open_tower(bundle, bundle.manifest.need_text(), device="cpu", cache=cache, integers=False)
-    assert engine.device.precision == "bf16"
+def test_vectors_that_are_kept_are_made_by_exact_engines_alone(bundle: Bundle, cache: EngineCache) -> None:
+    exact = replace(PASSED, equals_fp32=False, least_cosine=1 - 1e-7)
+    keep(cache, fingerprint(bundle, "fp16"), exact, 20.0)
+    keep(cache, fingerprint(bundle, "bf16"), ROUNDED, 30.0, other_text_tower(bundle))
+    keep(cache, fingerprint(bundle, "int8-dynamic"), exact, 50.0, other_text_tower(bundle))
+    engine = open_tower(bundle, bundle.manifest.need_text(), device="cpu", cache=cache, kept=True)
+    assert engine.device.precision == "fp16"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +121,7 @@ def test_vectors_that_are_kept_are_made_by_no_engine_of_integers(bundle: Bundle,
         (PASSED, {"library": "ONNX Runtime 0.1"}, "another version"),
         (PASSED, {"device": "another processor"}, "another device"),
         (PASSED, {"system": "Windows-AMD64"}, "another operating system"),
+        (PASSED, {"judged_by": "0" * 64}, "other golden cases"),
     ],
 )
 def test_an_engine_that_may_not_run_here_is_passed_over_and_named(

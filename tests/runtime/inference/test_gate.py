@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,7 +11,8 @@ from numpy.typing import NDArray
 from haiku_edge.runtime.atlas import Atlas, open_atlas
 from haiku_edge.runtime.bundle import open_bundle
 from haiku_edge.runtime.engine import open_tower
-from haiku_edge.runtime.inference.gate import NEIGHBOURS, judge, measure_change, run_golden
+from haiku_edge.runtime.inference import gate
+from haiku_edge.runtime.inference.gate import NEIGHBOURS, Change, judge, measure_change, run_golden
 from haiku_edge.runtime.inference.golden import GoldenCases
 
 Vectors = NDArray[np.float32]
@@ -74,6 +77,30 @@ def test_an_engine_of_integers_is_judged_by_what_the_user_sees(want: Vectors, at
     assert not far.passed
     assert far.neighbour_overlap is not None
     assert far.neighbour_overlap < 0.9 or (far.biomarker_shift or 0) > 0.05
+
+
+def test_either_figure_alone_can_fail_an_engine_of_integers(
+    want: Vectors, atlas: Atlas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for change, passed in (
+        (Change(0.95, 0.04), True),
+        (Change(0.85, 0.04), False),
+        (Change(0.95, 0.06), False),
+    ):
+        monkeypatch.setattr(gate, "measure_change", lambda *_, found=change: found)
+        assert judge(want, want, precision="int8-dynamic", atlas=atlas).passed == passed
+
+
+def test_a_very_small_atlas_or_few_cases_do_not_judge_integers(want: Vectors, atlas: Atlas) -> None:
+    few = replace(atlas, vectors=atlas.vectors[:5])
+    assert judge(want, want, precision="int8-dynamic", atlas=few).rule == "float"
+    assert judge(want[:3], want[:3], precision="int8-dynamic", atlas=atlas).rule == "float"
+
+
+@pytest.mark.parametrize("length", [0.5, 2.0])
+def test_vectors_of_another_length_never_pass(want: Vectors, atlas: Atlas, length: float) -> None:
+    for precision in ("fp32", "int8-dynamic"):
+        assert not judge(length * want, want, precision=precision, atlas=atlas).passed
 
 
 def test_without_an_atlas_an_engine_of_integers_is_judged_by_its_vectors(want: Vectors) -> None:
