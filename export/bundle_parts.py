@@ -23,8 +23,8 @@ from .texts import encode_texts
 from .tower_graphs import TowerGraphs
 
 GOLDEN_TILES = 16
-GOLDEN_PATCHES = 2
-"""Golden cases of each tower: enough to see a wrong operator, few enough to stay below 5 MB."""
+GOLDEN_PATCHES = 8
+"""Golden cases of each tower: enough to see a wrong operator, few enough to stay below 8 MB."""
 
 
 class PatchesOnDisk:
