@@ -56,7 +56,8 @@ def tower_regime(model: TowerModel, ranges: Ranges | None = None) -> Regime:
     # A machine that builds nothing has no library that reads graphs, and asks only for the ranges.
     from .weights import read_graph
 
-    ranges = RANGES[model.tower] if ranges is None else ranges
+    tower = "he" if model.tower.startswith("student-") else model.tower
+    ranges = RANGES[tower] if ranges is None else ranges
     inputs = {i.name: list(i.type.tensor_type.shape.dim) for i in read_graph(model).graph.input}
     unknown = sorted({d.dim_param for dims in inputs.values() for d in dims if d.dim_param} - ranges.keys())
     if unknown:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from ..errors import BundleAlteredError, BundleError, BundleNotFoundError, UsageError
 from ._directory import Listing, folder_descriptor, list_files, read_file
-from .manifest import DIGEST_NAME, MANIFEST_NAME, RESERVED_NAMES, FileEntry, Manifest, parse_manifest
+from .manifest import DIGEST_NAME, MANIFEST_NAME, RESERVED_NAMES, Manifest, parse_manifest
+from .sections import FileEntry
 
 MAX_MANIFEST_BYTES = 8 << 20
 """Largest manifest: 10,000 files at some 200 bytes each, four times over."""

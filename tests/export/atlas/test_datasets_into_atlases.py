@@ -242,7 +242,7 @@ def test_with_few_patients_nobody_calibrates_and_it_is_said(
     few = small(tmp_path / "few", [sample for pair in sections[:9] for sample in section_samples(*pair)])
     parts = atlas_from_dataset(few, cohort.select(np.arange(EVIDENCE)))
     assert parts.calibration is None
-    assert "no intervals" in parts.remarks[0]
+    assert "none of them is set aside for calibration" in parts.remarks[0]
 
 
 def test_an_atlas_needs_evidence(bundle: Bundle, sections: Sections, tmp_path: Path) -> None:

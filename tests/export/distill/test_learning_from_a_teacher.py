@@ -14,10 +14,14 @@ from hypothesis import strategies as st
 from haiku_edge.export.distill import DistillLoss, Options, distill, relational_divergence
 from haiku_edge.export.distill.agreement import pearson
 from haiku_edge.export.distill.attach import check_place
+from haiku_edge.export.distill.learner import Distiller, Views, ViewSource
 from haiku_edge.export.distill.run import open_teacher
 from haiku_edge.export.distill.sources import draw_held_out, evenly, split_groups
 from haiku_edge.export.distill.views import embed, views_of
 from haiku_edge.export.model import KINDS, build_student, read_student, save_student, student_config
+from haiku_edge.export.model.mobile import MobileConfig
+from haiku_edge.export.model.student import StudentConfig
+from haiku_edge.export.training import LoopSettings, Progress, Schedule, fit
 from haiku_edge.runtime.bundle import Bundle, open_bundle, read_known_patients
 from haiku_edge.runtime.engine import plain_engine
 from haiku_edge.runtime.errors import CohortError, OutputExistsError, UnreadableDatasetError, UsageError
@@ -165,26 +169,56 @@ def test_engines_of_the_student_are_judged_by_its_own_golden_vectors(distilled: 
     assert not judge(got, golden.vectors("he"), precision="fp32").passed
 
 
+def learner(steps: int) -> tuple[Distiller, ViewSource]:
+    """A small student and what it learns: one view of random pixels, with random vectors."""
+    rng = np.random.default_rng(3)
+    sizes = MobileConfig(tile=32, side=32, stem=4, stages=(4, 8), depth=1, expansion=2, width=8)
+    config = StudentConfig("mobile", 12, sizes)
+    settings = LoopSettings(Schedule(steps, 1), check_every=2)
+    seen = rng.integers(0, 256, (10, 3, 32, 32), dtype=np.uint8)
+    source = ViewSource([Views((seen,), (units(rng, 10),))], size=4, seed=1)
+    tower = build_student(config, seed=2)
+    return Distiller(config, tower, settings, DistillLoss(), units(rng, 6), torch.device("cpu")), source
+
+
 def test_a_killed_training_goes_on_to_the_same_student(tmp_path: Path) -> None:
+    whole, source = learner(6)
+    fit(whole, source)
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 4:
+            raise KeyboardInterrupt
+
+    killed, source = learner(6)
+    with pytest.raises(KeyboardInterrupt):
+        fit(killed, source, stop, folder=tmp_path, fingerprint="this")
+    resumed, source = learner(6)
+    fit(resumed, source, folder=tmp_path, fingerprint="this", resume=True)
+    for one, other in zip(whole.tower.state_dict().values(), resumed.tower.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_a_stopped_command_left_is_resumed_only_with_the_same_settings(tmp_path: Path) -> None:
     bundle, groups = open_bundle(None), painted_groups(3)
-    options = replace(QUICK, steps=6, views=1, batch=4, kept_every=3)
-    whole = distill(bundle, groups, tmp_path / "whole", tmp_path / "a", options)
+    options = replace(QUICK, steps=2, views=1, batch=4)
+    places = tmp_path / "out", tmp_path / "work"
 
     def stop(line: str) -> None:
         if line.startswith("measuring"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        distill(bundle, groups, tmp_path / "resumed", tmp_path / "b", options, say=stop)
+        distill(bundle, groups, *places, options, say=stop)
     with pytest.raises(OutputExistsError, match="--resume"):
-        distill(bundle, groups, tmp_path / "resumed", tmp_path / "b", options)
+        distill(bundle, groups, *places, options)
     with pytest.raises(UsageError, match="other settings"):
-        distill(bundle, groups, tmp_path / "resumed", tmp_path / "b", replace(options, seed=8), resume=True)
-    resumed = distill(bundle, groups, tmp_path / "resumed", tmp_path / "b", options, resume=True)
-    file = whole.student.file
-    assert resumed.manifest.files[file].sha256 == whole.manifest.files[file].sha256
+        distill(bundle, groups, *places, replace(options, seed=8), resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        distill(bundle, groups, *places, options, say=stop, resume=True)
+    assert not places[0].exists()
 
 
+@pytest.mark.slow
 def test_a_bundle_without_an_atlas_teaches_its_vectors_alone(tmp_path: Path) -> None:
     folder = rewrite(tmp_path / "bare", atlas=None, calibration=None, heads=())
     said: list[str] = []

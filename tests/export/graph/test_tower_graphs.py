@@ -48,12 +48,7 @@ def test_mif_graph_is_the_torch_tower_for_any_panel(
     patches = rng.integers(0, 256, (count, channels, 256, 256), np.uint8)
     patches[0, 0] = 4
     markers = np.stack([rng.permutation(10)[:channels] for _ in range(count)]).astype(np.int64)
-    assert (
-        check_graph(
-            "mIF", towers.mif, plain_engine(graphs.mif), {"patches": patches, "markers": markers}
-        )[1]
-        <= 1e-5
-    )
+    assert check_graph("mIF", towers.mif, plain_engine(graphs.mif), {"patches": patches, "markers": markers})[1] <= 1e-5
 
 
 @pytest.mark.parametrize(("count", "length"), [(1, 3), (4, 200)])
