@@ -67,7 +67,6 @@ class CachedEngine:
         items_per_second: Tiles, texts or patches that it was measured to embed, at `batch`.
         batch: The batch at which it was timed.
         memory: Bytes of device memory that it takes; None where it is not known.
-        notes: What a reader should know: what was tried and not taken.
         files: Name → digest and size.
     """
 
@@ -79,7 +78,6 @@ class CachedEngine:
     items_per_second: float
     batch: int
     memory: int | None = None
-    notes: tuple[str, ...] = ()
     files: dict[str, FileRecord] = field(default_factory=dict)
 
     @property
@@ -115,7 +113,6 @@ def _parse_entry(document: dict[str, Any]) -> CachedEngine:
     entry = CachedEngine(
         fingerprint=Fingerprint.from_json(values.pop("fingerprint")),
         gate=GateRecord(**values.pop("gate")),
-        notes=tuple(values.pop("notes")),
         files=files,
         **values,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import onnxruntime as ort
 
@@ -86,8 +87,9 @@ class Machine:
         return tuple(engine for engine in ENGINES_OF[kind] if engine in self.libraries)
 
 
+@cache
 def survey_machine() -> Machine:
-    """Look at the processor, the GPU and the libraries; nothing heavy is imported."""
+    """Look at the processor, the GPU and the libraries, once a process; nothing heavy is imported."""
     gpus = find_gpus()
     libraries = {"onnxruntime-cpu": f"{RUN_TIME}, CPUExecutionProvider"}
     why_not: dict[str, str] = {}
