@@ -34,6 +34,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from haiku_edge.export.engines.plans import eight_bits
+from haiku_edge.runtime.engine.fingerprint import is_quantised
 from haiku_edge.runtime.engine.gpu.survey import GpuSurvey, find_gpus, serves
 from haiku_edge.runtime.inference.gate import LEAST_COSINE
 
@@ -93,6 +95,12 @@ ENGINES = (
     ("torch", "fp32"),
     ("tensorrt_rtx", "fp32"),
     ("tensorrt", "fp32"),
+    ("tensorrt_rtx", "fp16-stripped"),
+    ("tensorrt", "fp16-stripped"),
+    ("tensorrt_rtx", "fp8-static"),
+    ("tensorrt", "fp8-static"),
+    ("tensorrt_rtx", "int8-static"),
+    ("tensorrt", "int8-static"),
 )
 """What runs, what is asked first comes first, in case that the time does not suffice."""
 
@@ -256,15 +264,28 @@ def open_row(engine: str, precision: str, folder: Path) -> tuple[Call, Any, Fact
 def open_tensorrt(kind: str, precision: str, folder: Path) -> tuple[Any, Facts]:
     """Build a plan and open it as the run time does."""
     from haiku_edge.export.engines.build_tensorrt import build_plan
-    from haiku_edge.export.engines.regimes import tower_regime
+    from haiku_edge.export.engines.options import FP8_FROM, LEAST_CAPABILITY, BuildOptions
+    from haiku_edge.export.engines.regimes import tower_regimes
     from haiku_edge.runtime.engine.gpu.tensorrt import TensorRTEngine
 
-    model = read_model(folder, precision)
-    built = build_plan(model, kind, [tower_regime(model)])
+    model, stripped = read_model(folder, precision), precision.endswith("-stripped")
+    least = FP8_FROM if precision == "fp8-static" else LEAST_CAPABILITY
+    built = build_plan(model, kind, tower_regimes(model), options=BuildOptions(least=least, stripped=stripped))
     began = time.perf_counter()
-    engine = TensorRTEngine(built.content, kind, device_info("tensorrt", precision))
+    refit = weights_of(model, folder) if stripped else None
+    engine = TensorRTEngine(built.content, kind, device_info("tensorrt", precision), refit=refit)
     found = {"build": built.seconds, "open": time.perf_counter() - began, "plan": len(built.content)}
     return engine, found | {"memory": engine.memory, "note": engine.device.reason.removeprefix("asked for").strip("; ")}
+
+
+def weights_of(derived: Any, folder: Path) -> Any:
+    """What a plan without weights is given back, as the run time takes it from a bundle."""
+    from haiku_edge.export.engines.stripped import strip_weights
+    from haiku_edge.runtime.engine.gpu.refit import read_refit
+
+    tower = read_model(folder, "fp32")
+    parts = strip_weights(tower, derived)
+    return read_refit(parts.graph, parts.recipe, tower)
 
 
 def open_onnx(_: str, precision: str, folder: Path) -> tuple[Any, Facts]:
@@ -297,14 +318,17 @@ def open_torch(engine: str, precision: str, folder: Path) -> Call:
 
 
 def read_model(folder: Path, precision: str) -> Any:
-    """The graph in a precision, as a bundle would hand it over."""
-    from haiku_edge.export.engines.variants import to_half
+    """The graph in a precision, as a bundle would hand it over; ranges of 8 bits are of the tower's first case."""
+    from haiku_edge.export.engines.plans import derive
     from haiku_edge.runtime.engine import TowerModel
 
     tower = {"virtues": "mif", "biomedbert": "text"}.get(folder.name, "he")
     weights = {path.name: path.read_bytes() for path in folder.glob("fp32.weights")}
     model = TowerModel(tower, "0" * 64, (folder / "fp32.onnx").read_bytes(), weights)
-    return model if precision == "fp32" else to_half(model, "fp16" if precision == "fp16" else "bf16")
+    case = next(case for case in CASES_OF if case.tower == folder.name)
+    with np.load(folder / f"{case.name}.npz") as stored:
+        inputs = {key: stored[key] for key in stored.files if key != "vectors"}
+    return derive(model, precision.removesuffix("-stripped"), inputs)  # type: ignore[arg-type]
 
 
 def device_info(kind: str, precision: str) -> Any:
@@ -395,7 +419,7 @@ def child(clock: Clock, *arguments: str, limit: float = ROW_SECONDS) -> Facts:
     return found
 
 
-def why_not(engine: str, survey: GpuSurvey) -> str:
+def why_not(engine: str, precision: str, survey: GpuSurvey) -> str:
     """Why an engine can't run here, as far as can be seen without trying; empty where it may."""
     ours = engine.startswith("tensorrt")
     if not survey.usable and (ours or survey.reason == NO_DRIVER):
@@ -404,7 +428,10 @@ def why_not(engine: str, survey: GpuSurvey) -> str:
         return f"{engine} is not installed"
     if engine.startswith("torch") or not survey.gpus:
         return ""
-    support = serves(engine, survey.gpus[0].capability)
+    capability = survey.gpus[0].capability
+    support = serves(engine, capability)
+    if support.tried and precision == "fp8-static" and precision not in eight_bits(capability):
+        return f"compute capability {capability} has no fp8"
     return "" if support.tried else support.reason
 
 
@@ -412,14 +439,14 @@ def run_all(towers: list[str], engines: list[str], minutes: float, folder: Path)
     """The table again and again, a row longer each time; the most wanted engine of every tower first."""
     clock, survey = Clock(minutes), find_gpus()
     wanted = [(engine, precision) for engine, precision in ENGINES if engine in engines]
-    reasons = {engine: why_not(engine, survey) for engine, _ in wanted}
+    reasons = {(engine, precision): why_not(engine, precision, survey) for engine, precision in wanted}
     table: Facts = {"machine": machine(survey), "peak": {"why": survey.reason}, "towers": {}, "rows": []}
     if not all(reasons.values()):
         table["peak"] = child(clock, "--peak")
         table["towers"] = prepare_all(clock, towers, folder)
     for engine, precision in wanted:
         for name in towers:
-            why = reasons[engine] or table["towers"].get(name, {}).get("why", "")
+            why = reasons[engine, precision] or table["towers"].get(name, {}).get("why", "")
             found = {"why": why} if why else child(clock, "--row", name, engine, precision, "--work", str(folder))
             table["rows"].append({"tower": name, "engine": engine, "precision": precision, **found})
             yield table
@@ -473,7 +500,7 @@ def lines_of(row: Facts, peak: Facts) -> Iterator[tuple[str, ...]]:
             name,
             *head[1:],
             f"{found['cosine']:.6f}",
-            "yes" if found["cosine"] >= LEAST_COSINE else "NO",
+            verdict(row["precision"], found["cosine"]),
             f"{found['milliseconds']:.2f}",
             *("–" if value is None else f"{value:,.1f}" for value in rates),
             share_of_peak(found, rates, peak.get(row["precision"])),
@@ -481,6 +508,11 @@ def lines_of(row: Facts, peak: Facts) -> Iterator[tuple[str, ...]]:
             f"{row['build']:.1f}" if "build" in row else "–",
             note,
         )
+
+
+def verdict(precision: str, cosine: float) -> str:
+    """What the gate of float engines says; in 8 bits an atlas decides, and here is none."""
+    return "–" if is_quantised(precision) else "yes" if cosine >= LEAST_COSINE else "NO"
 
 
 def share_of_peak(found: Mapping[str, Any], rates: list[float | None], peak: float | None) -> str:

@@ -16,14 +16,15 @@ from haiku_edge.export.engines.verify import verify_engines
 from haiku_edge.runtime.bundle import Bundle, open_bundle
 from haiku_edge.runtime.engine import CachedEngine, EngineCache
 from haiku_edge.runtime.engine.fingerprint import CPU_ENGINES, GPU_ENGINES
-from haiku_edge.runtime.engine.machine import survey_machine
+from haiku_edge.runtime.engine.machine import ENGINES_OF, survey_machine
 from haiku_edge.runtime.engine.model import towers_of
+from haiku_edge.runtime.engine.timing_cache import is_timing_cache
 from haiku_edge.runtime.errors import DeviceUnavailableError, EngineGateError, UsageError
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 from .progress import TerminalProgress
 
-_PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 _MEBIBYTE, _GIBIBYTE = 1 << 20, 1 << 30
 
 
@@ -34,12 +35,14 @@ class Which:
     Attributes:
         towers: he, text, mif.
         engines: Names of engines.
-        precisions: fp32, fp16, bf16, int8.
+        precisions: fp32, fp16, bf16, int8, fp8.
+        stripped: Leave the weights of TensorRT's plans to the bundle.
     """
 
     towers: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
+    stripped: bool = False
 
     def check(self, bundle: Bundle) -> None:
         """Refuse what is not known, or not here.
@@ -58,21 +61,32 @@ class Which:
         if self.engines and not machine.libraries.keys() & set(self.engines):
             reasons = dict.fromkeys(machine.why_not[name] for name in self.engines)
             raise DeviceUnavailableError(f"{', '.join(self.engines)} can't run here: {'; '.join(reasons)}.")
+        if self.stripped and not machine.usable("tensorrt"):
+            reasons = dict.fromkeys(machine.why_not[name] for name in ENGINES_OF["tensorrt"])
+            raise DeviceUnavailableError(
+                f"--stripped is for TensorRT's plans, and none can be built here: {'; '.join(reasons)}. Leave it out."
+            )
 
 
 def run_list(*, as_json: bool) -> None:
     """Print the engines of the cache."""
     cache, machine = EngineCache(), survey_machine()
-    entries = cache.entries()
+    every = cache.entries()
+    entries = [entry for entry in every if not is_timing_cache(entry)]
     here = {entry.fingerprint.key(): _state(entry, machine.differences(entry.fingerprint)) for entry in entries}
     if as_json:
         rows = [{**asdict(entry), "size": entry.size, "here": here[entry.fingerprint.key()]} for entry in entries]
-        _print_json({"cache": str(cache.root), "engines": rows})
+        timings = [{**asdict(entry), "size": entry.size} for entry in every if is_timing_cache(entry)]
+        _print_json({"cache": str(cache.root), "engines": rows, "timings": timings})
         return
-    typer.echo(f"{cache.root}: {len(entries)} engines, {sum(entry.size for entry in entries) / _MEBIBYTE:,.0f} MiB.")
+    typer.echo(f"{cache.root}: {len(entries)} engines, {sum(entry.size for entry in every) / _MEBIBYTE:,.0f} MiB.")
     for entry in entries:
         typer.echo(_line(entry))
         typer.echo(f"    {here[entry.fingerprint.key()]}")
+    for entry in (entry for entry in every if is_timing_cache(entry)):
+        one = entry.fingerprint
+        typer.echo(f"{entry.title}: {one.library} on {one.device}, {entry.size / _MEBIBYTE:,.0f} MiB, of {entry.built}")
+        typer.echo(f"    {'; '.join(machine.differences(one)) or 'makes the next build here faster'}")
     typer.echo(RESEARCH_USE_ONLY)
 
 
@@ -93,6 +107,7 @@ def run_build(bundle: Path | None, which: Which, threads: int | None, *, rebuild
         precisions=which.precisions,
         threads=threads,
         rebuild=rebuild,
+        stripped=which.stripped,
         progress=progress,
     ):
         made.append(prepared)
@@ -105,7 +120,12 @@ def run_build(bundle: Path | None, which: Which, threads: int | None, *, rebuild
         for line in _fastest(made):
             typer.echo(line)
         typer.echo(RESEARCH_USE_ONLY)
-    if made and all(each.problem for each in made):
+    if not made:
+        raise DeviceUnavailableError(
+            "Nothing that was asked for can be built on this machine. `haiku-edge doctor` says what is here; name "
+            "other engines or precisions, or none."
+        )
+    if all(each.problem for each in made):
         raise EngineGateError("No engine passed: predictions run on the towers as they are in the bundle.")
 
 
@@ -141,7 +161,8 @@ def run_prune(limit: float, *, stale: bool) -> None:
     removed = cache.prune(
         limit=int(limit * _GIBIBYTE), keep=lambda entry: not (stale and machine.differences(entry.fingerprint))
     )
-    typer.echo(f"{cache.root}: {len(removed)} engines taken out, {len(cache.entries())} stay. {RESEARCH_USE_ONLY}")
+    stay = sum(not is_timing_cache(entry) for entry in cache.entries())
+    typer.echo(f"{cache.root}: {len(removed)} entries taken out, {stay} engines stay. {RESEARCH_USE_ONLY}")
 
 
 def _print_json(document: dict[str, Any]) -> None:
@@ -160,7 +181,8 @@ def _line(entry: CachedEngine) -> str:
 def _state(entry: CachedEngine, differences: tuple[str, ...]) -> str:
     if differences:
         return f"does not run here: {'; '.join(differences)}"
-    return f"{'may run' if entry.gate.passed else 'may not run'}: {entry.gate.reason}"
+    note = f"; {entry.note}" if entry.note else ""
+    return f"{'may run' if entry.gate.passed else 'may not run'}: {entry.gate.reason}{note}"
 
 
 def _outcome(prepared: Prepared) -> str:
@@ -169,7 +191,8 @@ def _outcome(prepared: Prepared) -> str:
     if prepared.problem or entry is None:
         return f"{name}: not taken: {prepared.problem}"
     was = "was here" if prepared.known else f"built in {entry.build_seconds:,.1f} s"
-    return f"{name}: {was}, {entry.items_per_second:,.3g} a second; {entry.gate.reason}"
+    note = f"; {entry.note}" if entry.note else ""
+    return f"{name}: {was}, {entry.items_per_second:,.3g} a second; {entry.gate.reason}{note}"
 
 
 def _fastest(made: list[Prepared]) -> Iterator[str]:

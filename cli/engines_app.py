@@ -27,7 +27,20 @@ EngineOption = Annotated[
     ),
 ]
 PrecisionOption = Annotated[
-    list[str] | None, typer.Option("--precision", help="Only this: fp32, fp16, bf16 or int8. Repeat for more.")
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        help="Only this: fp32, fp16, bf16, int8 or fp8. Repeat for more. Those whose ranges are measured on golden "
+        "cases (static int8, fp8) are built only where they are named.",
+    ),
+]
+StrippedOption = Annotated[
+    bool,
+    typer.Option(
+        "--stripped",
+        help="Leave the weights out of TensorRT's plans, and take them from the bundle at each start: less disk, a "
+        "slower start. A plan that can't be built so is built whole.",
+    ),
 ]
 
 
@@ -46,12 +59,13 @@ def build(
     tower: TowerOption = None,
     engine: EngineOption = None,
     precision: PrecisionOption = None,
+    stripped: StrippedOption = False,
     threads: ThreadsOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Build, judge and time every engine that this machine can run for a bundle, and keep what passes."""
-    _build(bundle, (tower, engine, precision), threads, rebuild=False, as_json=json, debug=debug)
+    _build(bundle, (tower, engine, precision), threads, stripped=stripped, rebuild=False, as_json=json, debug=debug)
 
 
 @app.command()
@@ -60,12 +74,13 @@ def rebuild(
     tower: TowerOption = None,
     engine: EngineOption = None,
     precision: PrecisionOption = None,
+    stripped: StrippedOption = False,
     threads: ThreadsOption = None,
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Build them again: after a new GPU, driver or release, or when one was altered."""
-    _build(bundle, (tower, engine, precision), threads, rebuild=True, as_json=json, debug=debug)
+    _build(bundle, (tower, engine, precision), threads, stripped=stripped, rebuild=True, as_json=json, debug=debug)
 
 
 @app.command()
@@ -97,6 +112,7 @@ def _build(
     only: tuple[list[str] | None, list[str] | None, list[str] | None],
     threads: int | None,
     *,
+    stripped: bool,
     rebuild: bool,
     as_json: bool,
     debug: bool,
@@ -109,4 +125,6 @@ def _build(
             raise typer.Exit(run_in_child("haiku_edge.cli", sys.argv[1:], building_engines()))
         from .engines import Which, run_build
 
-        run_build(bundle, Which(*(tuple(names or ()) for names in only)), threads, rebuild=rebuild, as_json=as_json)
+        towers, engines, precisions = (tuple(names or ()) for names in only)
+        which = Which(towers, engines, precisions, stripped)
+        run_build(bundle, which, threads, rebuild=rebuild, as_json=as_json)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,59 +21,16 @@ from haiku_edge.runtime.errors import DeviceUnavailableError, EngineBuildError
 from haiku_edge.runtime.inference.progress import Progress, Silent
 
 from .builder_log import BuilderLog, Phases, new_logger, new_monitor
+from .options import BuildOptions, BuiltPlan, Kind, capability_numbers
 from .regimes import Regime
 from .weights import outside_weights
 
-Kind = Literal["tensorrt_rtx", "tensorrt"]
-
 TITLES: Final = {"tensorrt_rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
-
-LEAST_CAPABILITY: Final = (8, 0)
-"""The first compute capability with bf16: from there on plans are built on a machine without a GPU."""
 
 _POLL = 0.1
 """Seconds between two looks at how far a build is."""
 
 _STEPS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltPlan:
-    """A plan, and what it took.
-
-    Attributes:
-        content: The plan.
-        seconds: Time of the build.
-        weights: Bytes of its weights on the GPU; 0 where the builder does not say.
-        activations: Bytes of working memory on the GPU at the largest shapes; 0 where the builder does not say.
-        timing_cache: What was learnt about kernels, for the next build on this GPU (TensorRT); empty for TensorRT-RTX.
-    """
-
-    content: bytes = field(repr=False)
-    seconds: float
-    weights: int
-    activations: int
-    timing_cache: bytes = field(default=b"", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class BuildOptions:
-    """How to build.
-
-    Attributes:
-        capabilities: Compute capabilities to build for, such as "8.9" (TensorRT-RTX). Empty: that of this machine's
-            GPU; where there is none, or one that the library does not name, all from 8.0 on that it names.
-        tf32: Let products in single precision round their inputs to 10 bits.
-        stripped: Leave the weights out of the plan; a runtime puts the same ones back. Needs a GPU.
-        workspace: Largest working memory of one layer, in bytes; None lets it take what the GPU has.
-        timing_cache: What an earlier build on this GPU learnt; what does not fit is not used.
-    """
-
-    capabilities: tuple[str, ...] = ()
-    tf32: bool = False
-    stripped: bool = False
-    workspace: int | None = None
-    timing_cache: bytes = field(default=b"", repr=False)
 
 
 def build_plan(
@@ -109,7 +65,7 @@ def build_plan(
     parser = _parse(library, network, model, outside, log)
     config = _configure(library, builder, network, regimes, options, log)
     cache = _attach_timing_cache(config, options.timing_cache, log) if kind == "tensorrt" else None
-    _choose_capabilities(library, config, options.capabilities, here)
+    _choose_capabilities(library, config, options, here)
     content = _run(library, builder, network, config, progress, log)
     # The network points into the parser's memory, and both into the weights.
     del parser, outside
@@ -158,7 +114,9 @@ def _configure(
     if not options.tf32:
         config.clear_flag(library.BuilderFlag.TF32)
     if options.stripped:
+        # The same weights come back, so nothing is given away for others.
         config.set_flag(library.BuilderFlag.STRIP_PLAN)
+        config.set_flag(library.BuilderFlag.REFIT_IDENTICAL)
     if options.workspace is not None:
         config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, options.workspace)
     names = [network.get_input(number).name for number in range(network.num_inputs)]
@@ -181,9 +139,9 @@ def _attach_timing_cache(config: Any, content: bytes, log: BuilderLog) -> Any:
     return None
 
 
-def _choose_capabilities(library: ModuleType, config: Any, wanted: Sequence[str], here: str) -> None:
+def _choose_capabilities(library: ModuleType, config: Any, options: BuildOptions, here: str) -> None:
     """Say for which GPUs to build. TensorRT knows only the one that is there."""
-    offered = offered_capabilities(library)
+    offered, wanted = offered_capabilities(library), options.capabilities
     unknown = sorted(set(wanted) - set(offered))
     if unknown:
         raise EngineBuildError(
@@ -192,7 +150,9 @@ def _choose_capabilities(library: ModuleType, config: Any, wanted: Sequence[str]
         )
     if not offered:
         return
-    targets = [_target(capability) for capability in wanted or (name for name in offered if _is_recent(name))]
+    targets = [
+        _target(each) for each in wanted or (name for name in offered if capability_numbers(name) >= options.least)
+    ]
     if not wanted and here in offered:
         targets = ["CURRENT"]
     config.num_compute_capabilities = len(targets)
@@ -202,10 +162,6 @@ def _choose_capabilities(library: ModuleType, config: Any, wanted: Sequence[str]
 
 def _target(capability: str) -> str:
     return f"SM{capability.replace('.', '')}"
-
-
-def _is_recent(capability: str) -> bool:
-    return tuple(map(int, capability.split("."))) >= LEAST_CAPABILITY
 
 
 def _run(library: ModuleType, builder: Any, network: Any, config: Any, progress: Progress, log: BuilderLog) -> bytes:

@@ -85,10 +85,13 @@ class GraphEditor:
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
         """Add a constant, and return its name."""
-        tensor = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        return self.add(numpy_helper.from_array(np.ascontiguousarray(values), name))
+
+    def add(self, tensor: onnx.TensorProto) -> str:
+        """Add a constant as it is, and return its name."""
         self._graph.initializer.append(tensor)
-        self._constants[name] = self._graph.initializer[-1]
-        return name
+        self._constants[tensor.name] = self._graph.initializer[-1]
+        return str(tensor.name)
 
     def insert_before(
         self, node: onnx.NodeProto, operator: str, inputs: list[str], outputs: list[str], **attributes: Any

@@ -9,9 +9,9 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from haiku_edge.runtime.atlas import Atlas, open_atlas
+from haiku_edge.runtime.atlas import Atlas
 from haiku_edge.runtime.bundle import Bundle, HETower
 from haiku_edge.runtime.engine import CachedEngine, EngineCache, TowerModel, read_model, tower_digest
 from haiku_edge.runtime.engine.cache import Draft
@@ -19,14 +19,18 @@ from haiku_edge.runtime.engine.fingerprint import CPU_ENGINES, Fingerprint
 from haiku_edge.runtime.engine.machine import Machine, survey_machine
 from haiku_edge.runtime.engine.model import TowerFiles, judges, towers_of
 from haiku_edge.runtime.engine.open import device_memory, keep_compiled, open_engine
+from haiku_edge.runtime.engine.timing_cache import TimingCache
 from haiku_edge.runtime.errors import BundleContentError, DeviceError, EngineCacheError
 from haiku_edge.runtime.inference.batching import batching
-from haiku_edge.runtime.inference.gate import judge_engine
+from haiku_edge.runtime.inference.gate import JudgingAtlases, judge_engine
 from haiku_edge.runtime.inference.golden import GoldenCases
 from haiku_edge.runtime.inference.progress import Progress, Silent
 
-from .candidates import Candidate, candidates
-from .trial import Timing, time_engine
+from .candidate import Build, Candidate
+from .candidates import candidates
+from .plans import PlanMaker
+from .regimes import section_ranges
+from .trial import Timing, rehearse, time_engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ def prepare(
     precisions: Sequence[str] = (),
     threads: int | None = None,
     rebuild: bool = False,
+    stripped: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Prepared]:
     """Build, judge, time and keep the engines of a bundle's towers, one after the other.
@@ -71,6 +76,8 @@ def prepare(
         precisions: Which precisions; all by default.
         threads: Threads of a processor's engines; all that this process may use by default.
         rebuild: Build also what is there already.
+        stripped: Leave the weights out of TensorRT's plans, and take them from the bundle at each start; where that is
+            refused, the plan is built whole, and the note says why.
         progress: Who is told how far it is.
 
     Yields:
@@ -81,20 +88,25 @@ def prepare(
         BundleError: The bundle's parts do not fit.
     """
     machine, cache, progress = survey_machine(), cache or EngineCache(), progress or Silent()
-    golden = GoldenCases(bundle)
-    atlas = None if bundle.manifest.atlas is None else open_atlas(bundle)
+    golden, evidence = GoldenCases(bundle), JudgingAtlases(bundle)
     for tower, section in towers_of(bundle).items():
         if towers and tower not in towers:
             continue
+        atlas, settled = evidence.of(tower), set[str]()
         bench = _Bench(bundle, tower, section, machine, cache, golden, atlas, threads or machine.threads, progress)
-        settled: set[str] = set()
-        for candidate in candidates(machine, tower, engines, precisions):
+        plans = PlanMaker(section_ranges(section), stripped, _timings(cache, machine))
+        for candidate in candidates(machine, tower, engines, precisions, plans):
             if candidate.settles in settled:
                 continue
             prepared = bench.prepare(candidate, rebuild=rebuild)
             if not prepared.problem and candidate.settles:
                 settled.add(candidate.settles)
             yield prepared
+
+
+def _timings(cache: EngineCache, machine: Machine) -> TimingCache | None:
+    """What TensorRT learnt on this machine's GPU, where it can run here."""
+    return TimingCache(cache, machine, "tensorrt") if "tensorrt" in machine.libraries else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +138,7 @@ class _Bench:
         self.progress.start(f"{self.tower}: {candidate.engine}, {candidate.precision}")
         try:
             with self.cache.building(fingerprint) as draft:
-                entry = self._make(candidate, fingerprint, draft)
+                entry = draft.commit(self._make(candidate, fingerprint, draft))
         except EngineCacheError:
             raise
         except (DeviceError, BundleContentError) as error:
@@ -138,10 +150,27 @@ class _Bench:
         return self._prepared(candidate, entry, known=False)
 
     def _make(self, candidate: Candidate, fingerprint: Fingerprint, draft: Draft) -> CachedEngine:
-        """Build, open, judge, time, keep; an engine that fails its gate is remembered without its files."""
+        """The engine, in the plainer way where there is one and the other is refused; its note says why."""
+        try:
+            entry = self._try(candidate, candidate.build, fingerprint, draft)
+            why = f"it failed its gate: {entry.gate.reason}"
+            if entry.gate.passed or candidate.otherwise is None:
+                return entry
+        except EngineCacheError:
+            raise
+        except DeviceError as error:
+            if candidate.otherwise is None:
+                raise
+            why = str(error)
+        draft.clear()
+        entry = self._try(candidate, candidate.otherwise, fingerprint, draft)
+        return replace(entry, note=f"built whole, for without weights: {why}")
+
+    def _try(self, candidate: Candidate, build: Build, fingerprint: Fingerprint, draft: Draft) -> CachedEngine:
+        """Build, open, judge, time; of an engine that fails its gate no files are left."""
         began = time.monotonic()
         inputs = self.golden.inputs(self.tower)
-        candidate.build(self.model(), draft.folder, inputs, self.threads, self.progress)
+        build(self.model(), draft.folder, inputs, self.threads, self.progress)
         seconds = time.monotonic() - began
         engine = open_engine(
             fingerprint,
@@ -156,21 +185,20 @@ class _Bench:
             engine, self.golden, self.tower, batches=(1, self._running_batch(candidate)), atlas=self.atlas
         )
         timing = time_engine(engine, inputs, candidate.batch) if gate.passed else Timing(0.0, candidate.batch)
-        if gate.passed:
-            keep_compiled(engine, draft.folder)
-        else:
+        if not gate.passed:
             draft.clear()
-        return draft.commit(
-            CachedEngine(
-                fingerprint=fingerprint,
-                title=f"{self.bundle.manifest.name} {self.bundle.manifest.version}, {self.tower}",
-                built=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                build_seconds=round(seconds, 2),
-                gate=gate,
-                items_per_second=timing.items_per_second,
-                batch=timing.batch,
-                memory=device_memory(engine),
-            )
+        elif fingerprint.engine == "tensorrt_rtx":
+            rehearse(engine, inputs, candidate.batch)
+            keep_compiled(engine, draft.folder)
+        return CachedEngine(
+            fingerprint=fingerprint,
+            title=f"{self.bundle.manifest.name} {self.bundle.manifest.version}, {self.tower}",
+            built=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            build_seconds=round(seconds, 2),
+            gate=gate,
+            items_per_second=timing.items_per_second,
+            batch=timing.batch,
+            memory=device_memory(engine),
         )
 
     def _running_batch(self, candidate: Candidate) -> int:

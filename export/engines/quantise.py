@@ -1,4 +1,4 @@
-"""Canonical graphs with int8 matrices, for the processor (and, as explicit Q/DQ, for TensorRT).
+"""Canonical graphs with int8 matrices, for the processor.
 
 Three ways, from the one that keeps most to the one that runs fastest; which of them a tower bears, the gate decides on
 the machine at hand. Only products with a constant matrix (and convolutions, statically) are quantised: attention,
@@ -28,7 +28,7 @@ from haiku_edge.runtime.engine.onnx import ALONE, open_session, session_options
 from .graphs import GraphEditor, inline
 
 Method = Literal["minmax", "percentile", "entropy"]
-Target = Literal["onnxruntime", "openvino", "tensorrt"]
+Target = Literal["onnxruntime", "openvino"]
 Batches = Sequence[Mapping[str, NDArray[Any]]]
 
 ALPHA: Final = 0.5
@@ -72,7 +72,7 @@ def quantise_static(
         batches: Real inputs, by which the ranges are measured.
         method: Whole range, 99.999th percentile, or the range that loses least information.
         target: Who runs it. OpenVINO computes other values than ONNX Runtime from quantised convolutions (seen with
-            2026.4), so they stay in fp32 for it; TensorRT's parser wants biases in fp32 and zero points at 0.
+            2026.4), so they stay in fp32 for it.
 
     Returns:
         The graph, of pure ONNX operators, with its weights inside.
@@ -80,7 +80,6 @@ def quantise_static(
     edited = GraphEditor(equalise(inline(model), batches))
     convolutions = edited.convolutions() if target != "openvino" else []
     names = [node.name for node in (*edited.products(), *convolutions)]
-    symmetric = target == "tensorrt"
     with tempfile.TemporaryDirectory(prefix="haiku-edge-") as folder, _quiet():
         path = Path(folder) / "quantised.onnx"
         quantization.quantize_static(
@@ -90,10 +89,10 @@ def quantise_static(
             op_types_to_quantize=["MatMul", "Conv"],
             nodes_to_quantize=names,
             per_channel=True,
-            activation_type=quantization.QuantType.QInt8 if symmetric else quantization.QuantType.QUInt8,
+            activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             calibrate_method=_METHODS[method],
-            extra_options={"ActivationSymmetric": symmetric, "QuantizeBias": not symmetric, "WeightSymmetric": True},
+            extra_options={"WeightSymmetric": True},
         )
         return path.read_bytes()
 
@@ -173,14 +172,19 @@ def _channel_ranges(
     model: onnx.ModelProto, norms: Sequence[onnx.NodeProto], edited: GraphEditor, batches: Batches
 ) -> list[NDArray[np.float32]]:
     """(channels,) largest absolute value of each channel that leaves each norm, over all batches."""
+    session = open_session(_watching(model, norms, edited), session_options(cpu_threads()), {})
+    names = [f"range.{number}" for number in range(len(norms))]
+    found = [session.run(names, dict(batch)) for batch in batches] if names else []
+    return [np.max([ranges[number] for ranges in found], axis=0) for number in range(len(norms))]
+
+
+def _watching(model: onnx.ModelProto, norms: Sequence[onnx.NodeProto], edited: GraphEditor) -> bytes:
+    """The graph with the ranges of those norms as further outputs."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     for number, norm in enumerate(norms):
         _watch(watched.graph, norm.output[0], len(edited.array(norm.input[1])), f"range.{number}")
-    session = open_session(watched.SerializeToString(), session_options(cpu_threads()), {})
-    names = [f"range.{number}" for number in range(len(norms))]
-    found = [session.run(names, dict(batch)) for batch in batches] if names else []
-    return [np.max([ranges[number] for ranges in found], axis=0) for number in range(len(norms))]
+    return bytes(watched.SerializeToString())
 
 
 def _watch(graph: onnx.GraphProto, value: str, channels: int, name: str) -> None:

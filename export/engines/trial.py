@@ -18,6 +18,8 @@ AT_ONCE = 4
 LEAST_SECONDS = 1.0
 LEAST_RUNS = 3
 
+REHEARSAL_SECONDS = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -30,6 +32,24 @@ class Timing:
 
     items_per_second: float
     batch: int
+
+
+def rehearse(
+    engine: Engine, inputs: Mapping[str, NDArray[Any]], batch: int, seconds: float = REHEARSAL_SECONDS
+) -> None:
+    """Run the batches of all sizes that a run ends with, so that what is compiled for them is compiled now.
+
+    Args:
+        engine: The engine.
+        inputs: Golden inputs by name, one row an item.
+        batch: The largest batch; then half of it, down to one row.
+        seconds: When this is over, the rest is left to the first run.
+    """
+    began = time.monotonic()
+    while batch and time.monotonic() - began < seconds:
+        rows = np.arange(batch) % len(next(iter(inputs.values())))
+        engine(**{name: array[rows] for name, array in inputs.items()})
+        batch //= 2
 
 
 def time_engine(engine: Engine, inputs: Mapping[str, NDArray[Any]], batch: int = AT_ONCE) -> Timing:

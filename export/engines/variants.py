@@ -5,6 +5,7 @@ graph of its own, derived from the canonical one. Every operator gets its precis
 
 - Learned products (MatMul, Conv) are in half, whatever they are given: there the time goes. GPUs sum them in single.
 - Softmax, normalisation, sums and means, powers, roots and exponentials are in single.
+- What quantises for a learned product, and back (Q/DQ), is in half as the product is.
 - Gemm is in single: the exporter writes it where there is one row an item, in the head, which costs nothing.
 - Averages of pixels (resizing, smoothing) are in single: a MatMul by a constant whose rows sum to one.
 - Constants that half precision has no number for (a mask's −1e9, the norm's 1e-12) keep their operator in single.
@@ -41,6 +42,8 @@ _BF16_OPSET = 22
 
 _LEARNED = frozenset({"MatMul", "Conv", "ConvTranspose"})
 
+_AROUND_PRODUCTS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
 _SENSITIVE = frozenset(
     {
         "Cos", "CumSum", "Exp", "Gemm", "GroupNormalization", "InstanceNormalization", "LayerNormalization", "Log",
@@ -52,7 +55,7 @@ _SENSITIVE = frozenset(
 _NEVER_FLOAT = frozenset(
     {
         "And", "ArgMax", "ArgMin", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual",
-        "NonZero", "Not", "Or", "Shape", "Size", "Xor",
+        "NonZero", "Not", "Or", "QuantizeLinear", "Shape", "Size", "Xor",
     }
 )  # fmt: skip
 
@@ -164,6 +167,8 @@ def _precision(node: Any, state: _State) -> str | None:
         return None
     if node.op_type in _SENSITIVE or any(_beyond_half(array) for array in weights):
         return _SINGLE
+    if node.op_type in _AROUND_PRODUCTS:
+        return _HALF
     if node.op_type in _LEARNED:
         return _SINGLE if _averages(node, state) else _HALF
     return _SINGLE if _SINGLE in given else _HALF
@@ -176,8 +181,13 @@ def _averages(node: Any, state: _State) -> bool:
     for axis, name in zip((-1, 0), node.input, strict=True):
         array = state.constants.get(name)
         if array is not None and array.ndim == 2:
-            return bool(np.allclose(array.sum(axis=axis, dtype=np.float64), 1, rtol=0, atol=_AVERAGE_TOLERANCE))
+            return is_average(array, axis)
     return False
+
+
+def is_average(matrix: NDArray[Any], axis: int) -> bool:
+    """Whether a product with a matrix averages what it is given: its weights sum to one along `axis`."""
+    return bool(np.allclose(matrix.sum(axis=axis, dtype=np.float64), 1, rtol=0, atol=_AVERAGE_TOLERANCE))
 
 
 def _beyond_half(array: NDArray[Any]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from haiku_edge.runtime.atlas import Atlas, open_atlas
+from haiku_edge.runtime.atlas import Atlas
 from haiku_edge.runtime.bundle import Bundle
 from haiku_edge.runtime.engine import CachedEngine, EngineCache, GateRecord, TowerModel, read_model, tower_digest
 from haiku_edge.runtime.engine.fingerprint import cpu_threads
@@ -14,7 +14,7 @@ from haiku_edge.runtime.engine.machine import survey_machine
 from haiku_edge.runtime.engine.model import judges, towers_of
 from haiku_edge.runtime.engine.open import open_engine
 from haiku_edge.runtime.errors import BundleContentError, DeviceError
-from haiku_edge.runtime.inference.gate import judge_engine
+from haiku_edge.runtime.inference.gate import JudgingAtlases, judge_engine
 from haiku_edge.runtime.inference.golden import GoldenCases
 
 
@@ -47,7 +47,7 @@ def verify_engines(bundle: Bundle, cache: EngineCache | None = None, threads: in
     """
     machine, cache = survey_machine(), cache or EngineCache()
     golden = GoldenCases(bundle)
-    atlas = None if bundle.manifest.atlas is None else open_atlas(bundle)
+    evidence = JudgingAtlases(bundle)
     for tower, section in towers_of(bundle).items():
         digest = tower_digest(bundle, section)
         for entry in (entry for entry in cache.entries() if entry.fingerprint.tower == digest and entry.gate.passed):
@@ -55,7 +55,9 @@ def verify_engines(bundle: Bundle, cache: EngineCache | None = None, threads: in
             if differences:
                 yield Verified(entry, None, f"built for {'; '.join(differences)}: run `haiku-edge engines rebuild`")
                 continue
-            verified = _judge_again(entry, cache, partial(read_model, bundle, section), golden, tower, atlas, threads)
+            verified = _judge_again(
+                entry, cache, partial(read_model, bundle, section), golden, tower, evidence.of(tower), threads
+            )
             if verified.problem:
                 cache.remove(entry.fingerprint)
             yield verified

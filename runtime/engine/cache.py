@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import secrets
 import shutil
@@ -23,6 +22,7 @@ from ..atomic import sync_directory
 from ..errors import EngineCacheError
 from .entry import ENTRY, CachedEngine, FileRecord, entry_json, read_entry
 from .fingerprint import Fingerprint
+from .pieces import digest_of_bytes, digest_of_file
 
 DEFAULT_LIMIT = 24 << 30
 """Bytes that a cache may hold: some ten engines of full size."""
@@ -81,7 +81,7 @@ class EngineCache:
         """
         with self._open(entry, name) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as stream:
             content = stream.read()
-        if hashlib.sha256(content).hexdigest() != entry.files[name].sha256:
+        if digest_of_bytes(content) != entry.files[name].digest:
             raise self._altered(entry, name)
         return content
 
@@ -91,9 +91,9 @@ class EngineCache:
         Raises:
             EngineCacheError: The file is missing, altered or a link.
         """
-        with self._open(entry, name) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as stream:
-            digest = hashlib.file_digest(stream, "sha256")
-        if digest.hexdigest() != entry.files[name].sha256:
+        with self._open(entry, name) as descriptor:
+            digest = digest_of_file(descriptor, entry.files[name].size)
+        if digest != entry.files[name].digest:
             raise self._altered(entry, name)
         return self._folder(entry.fingerprint) / name
 
@@ -312,10 +312,11 @@ def _is_own(status: os.stat_result) -> bool:
 def _record(path: Path) -> FileRecord:
     """Digest and size of a file, which is flushed to the disk and made its user's alone."""
     with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        size = os.fstat(stream.fileno()).st_size
+        digest = digest_of_file(stream.fileno(), size)
         os.fsync(stream.fileno())
     path.chmod(0o600)
-    return FileRecord(digest, path.stat().st_size)
+    return FileRecord(digest, size)
 
 
 def _write_flushed(path: Path, content: bytes) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 from .fingerprint import Fingerprint
 
 ENTRY = "entry.json"
-FORMAT = 1
+FORMAT = 2
+"""Format 1 had another digest of its files; an engine of it is built again."""
+
 MAX_ENTRY_BYTES = 1 << 20
 
 EQUAL_COSINE = 1 - 1e-5
@@ -48,9 +50,9 @@ class GateRecord:
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """Digest (SHA-256, hex) and size in bytes of one file of an engine."""
+    """Digest (hex; see `pieces`) and size in bytes of one file of an engine."""
 
-    sha256: str
+    digest: str
     size: int
 
 
@@ -68,6 +70,7 @@ class CachedEngine:
         batch: The batch at which it was timed.
         memory: Bytes of device memory that it takes; None where it is not known.
         files: Name → digest and size.
+        note: What else there is to know of how it was built; mostly empty.
     """
 
     fingerprint: Fingerprint
@@ -79,6 +82,7 @@ class CachedEngine:
     batch: int
     memory: int | None = None
     files: dict[str, FileRecord] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def size(self) -> int:
@@ -117,7 +121,7 @@ def _parse_entry(document: dict[str, Any]) -> CachedEngine:
         **values,
     )
     numbers = (entry.items_per_second, entry.build_seconds, entry.gate.least_cosine, entry.gate.mean_cosine)
-    texts = (entry.title, entry.built, entry.gate.rule, entry.gate.reason)
+    texts = (entry.title, entry.built, entry.gate.rule, entry.gate.reason, entry.note)
     if not (
         all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
         and all(isinstance(text, str) for text in texts)

@@ -52,7 +52,7 @@ class Fingerprint:
     Attributes:
         tower: SHA-256 (hex) of the tower's graph and weights.
         engine: tensorrt, tensorrt_rtx, onnxruntime-cuda, openvino or onnxruntime-cpu.
-        precision: fp32, fp16, bf16 or int8, with the recipe where there are several.
+        precision: fp32, fp16, bf16, int8 or fp8, with the recipe where there are several.
         profile: Shapes that it is built for; empty where it takes any.
         library: Name and version of the library that built it.
         device: Name of the GPU or processor.
@@ -94,6 +94,11 @@ class Fingerprint:
             for name, words in _WORDS.items()
             if mine[name] != theirs[name]
         )
+
+
+def is_quantised(precision: str) -> bool:
+    """Whether an engine computes in 8 bits: judged by what it changes in the atlas, and never used for what is kept."""
+    return precision.startswith(("int", "fp8"))
 
 
 @cache

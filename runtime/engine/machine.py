@@ -9,8 +9,9 @@ import onnxruntime as ort
 
 from ..version import product
 from .fingerprint import GPU_ENGINES, Fingerprint, cpu_capability, cpu_name, cpu_threads, system_name
+from .gpu.libraries import cuda_libraries, tf32_override
 from .gpu.survey import GpuSurvey, find_gpus, serves
-from .onnx import cuda_available
+from .onnx import cuda_available, cuda_version
 from .openvino import openvino_available
 
 ENGINES_OF = {
@@ -105,10 +106,18 @@ def survey_machine() -> Machine:
 
 
 def _gpu_libraries(gpus: GpuSurvey) -> dict[str, str]:
-    """Engine → library and version, empty where it is not installed."""
+    """Engine → library and version, and what else changes its vectors; empty where it is not installed."""
     versions = {engine: gpus.tensorrt.get(engine, "") for engine in ENGINES_OF["tensorrt"]}
     found = {engine: f"{_TITLES[engine]} {version}" if version else "" for engine, version in versions.items()}
-    return {**found, "onnxruntime-cuda": f"{RUN_TIME}, CUDAExecutionProvider" if cuda_available() else ""}
+    found["onnxruntime-cuda"] = _cuda_provider(gpus) if cuda_available() else ""
+    override = tf32_override()
+    return {engine: ", ".join(filter(None, (library, library and override))) for engine, library in found.items()}
+
+
+def _cuda_provider(gpus: GpuSurvey) -> str:
+    """ONNX Runtime's CUDA provider, with the libraries under it where there is a GPU for them."""
+    under = [cuda_libraries(cuda_version())] if gpus.usable else []
+    return ", ".join([f"{RUN_TIME}, CUDAExecutionProvider", *under])
 
 
 def _why_not_here(engine: str, library: str, gpus: GpuSurvey) -> str:

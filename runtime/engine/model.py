@@ -6,10 +6,19 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..bundle import Bundle
 from ..errors import BundleContentError
+from .fingerprint import is_quantised
+
+SPADE: Final = "spade"
+"""Name of the tower of the second family: the image encoder, the routing and the experts in one graph."""
+
+
+def tile_tower(tower: str) -> str:
+    """The tower whose inputs a tower takes: a student, and SPADE's, take H&E tiles as `he` does."""
+    return "he" if tower == SPADE or tower.startswith("student-") else tower
 
 
 class TowerFiles(Protocol):
@@ -39,7 +48,7 @@ class TowerModel:
     """The canonical graph of a tower, with its weights.
 
     Attributes:
-        tower: he, text or mif, or a student's name.
+        tower: he, text, mif or spade, or a student's name.
         digest: SHA-256 (hex) of what the tower computes: its graph and its weights.
         graph: Verified bytes of the ONNX graph.
         weights: Verified bytes of the files that the graph keeps weights in, by the names that it gives them.
@@ -67,15 +76,17 @@ def judges(bundle: Bundle, precision: str) -> str:
     """SHA-256 (hex) of what an engine's gate judges by: the golden cases, and for integers the atlas."""
     manifest = bundle.manifest
     names = [manifest.golden.file]
-    if precision.startswith("int") and manifest.atlas is not None:
-        names += [manifest.atlas.vectors, manifest.atlas.patches]
+    if is_quantised(precision):
+        held = (manifest.atlas, None if manifest.spade is None else manifest.spade.atlas)
+        names += [file for atlas in held if atlas is not None for file in (atlas.vectors, atlas.patches)]
     return hashlib.sha256("\n".join(manifest.files[name].sha256 for name in names).encode()).hexdigest()
 
 
 def towers_of(bundle: Bundle) -> dict[str, TowerFiles]:
-    """The towers that a bundle has, by name: he, text and mif, and its students."""
+    """The towers that a bundle has, by name: he, text and mif, spade, and its students."""
     manifest = bundle.manifest
     every: dict[str, TowerFiles | None] = {"he": manifest.he, "text": manifest.text, "mif": manifest.mif}
+    every[SPADE] = None if manifest.spade is None else manifest.spade.tower
     every |= {student.name: student for student in manifest.students}
     return {name: section for name, section in every.items() if section is not None}
 

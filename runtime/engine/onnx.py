@@ -119,6 +119,11 @@ def cuda_available() -> bool:
     return CUDA in ort.get_available_providers()
 
 
+def cuda_version() -> str:
+    """The version of CUDA that the ONNX Runtime that is installed was built with; empty where it was built without."""
+    return str(getattr(ort, "cuda_version", ""))
+
+
 def save_prepacked(model: TowerModel, folder: Path, threads: int) -> tuple[str, ...]:
     """Write a tower as ONNX Runtime has it in memory: optimised, its weights packed for this processor's kernels.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .fingerprint import Fingerprint, cpu_name, cpu_threads
+from .gpu.refit import RECIPE, REFIT_GRAPH, read_refit
 from .machine import RUN_TIME, kind_of
 from .model import TowerModel
 from .onnx import PREPACKED, OnnxEngine, open_prepacked
@@ -74,7 +75,9 @@ def open_engine(
         from .gpu.tensorrt import TensorRTEngine
 
         compiled = files.read(COMPILED) if COMPILED in files.names else b""
-        return TensorRTEngine(files.read(PLAN), fingerprint.engine, device, max_batch=batch, compiled=compiled)
+        refit = read_refit(files.read(REFIT_GRAPH), files.read(RECIPE), model()) if RECIPE in files.names else None
+        plan = files.read(PLAN)
+        return TensorRTEngine(plan, fingerprint.engine, device, max_batch=batch, compiled=compiled, refit=refit)
     if PREPACKED[0] in files.names:
         graph, *_ = [files.path(name) for name in PREPACKED if name in files.names]
         return open_prepacked(graph, device)

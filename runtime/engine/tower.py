@@ -9,7 +9,7 @@ from ..errors import BundleContentError, DeviceError, EngineCacheError, EngineSt
 from .cache import EngineCache
 from .choose import DeviceReport, kinds_to_try
 from .entry import EQUAL_COSINE, CachedEngine
-from .fingerprint import cpu_threads
+from .fingerprint import cpu_threads, is_quantised
 from .machine import ENGINES_OF, Machine, kind_of, survey_machine
 from .model import TowerFiles, judges, read_model, tower_digest
 from .open import open_engine, plain_engine
@@ -168,7 +168,7 @@ def _why_not(entry: CachedEngine, machine: Machine, wish: Wish, judged_by: str) 
         return f"the engine that is built is for {'; '.join(differences)}; {_REBUILD}"
     if not entry.gate.passed:
         return f"the {precision} engine failed its gate: {entry.gate.reason}"
-    if wish.kept and (precision.startswith("int") or entry.gate.least_cosine < EQUAL_COSINE):
+    if wish.kept and (is_quantised(precision) or entry.gate.least_cosine < EQUAL_COSINE):
         return f"the {precision} engine is not for vectors that are kept ({entry.gate.reason})"
     if wish.strict and not entry.gate.equals_fp32:
         return f"the {precision} engine is not equal to fp32 ({entry.gate.reason})"

@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atlas import Atlas
+from ..atlas import Atlas, open_atlas
+from ..bundle import Bundle
 from ..engine import Engine, GateRecord
 from ..engine.entry import EQUAL_COSINE
+from ..engine.fingerprint import is_quantised
+from ..engine.model import SPADE
 from .biomarkers import infer_expression
 from .golden import GoldenCases
 from .retrieve import retrieve
@@ -80,7 +83,7 @@ def judge(
     Args:
         got: (n, d) float32 vectors of the engine.
         want: (n, d) float32 vectors of the fp32 reference.
-        precision: What the engine computes in; one that begins with int is judged by what it changes in the atlas.
+        precision: What the engine computes in; one of 8 bits is judged by what it changes in the atlas.
         atlas: The evidence; None where the bundle has none. Without one, with a very small one or with few cases, an
             engine of integers is judged by its vectors.
     """
@@ -90,7 +93,7 @@ def judge(
     cosines = np.einsum("nd,nd->n", got.astype(np.float64), want.astype(np.float64))
     least = float(cosines.min())
     telling = atlas is not None and len(atlas.vectors) >= LEAST_PATCHES and len(want) >= LEAST_CASES
-    by_change = precision.startswith("int") and telling
+    by_change = is_quantised(precision) and telling
     change = measure_change(atlas, got, want) if by_change and atlas is not None else None
     passed, reason = _verdict(least, change)
     return GateRecord(
@@ -106,6 +109,31 @@ def judge(
     )
 
 
+class JudgingAtlases:
+    """The evidence by which engines of 8 bits are judged: what a tower's vectors search in, opened once.
+
+    Args:
+        bundle: The open bundle.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._opened: dict[bool, Atlas | None] = {}
+
+    def of(self, tower: str) -> Atlas | None:
+        """The atlas of a tower; None where the bundle has none.
+
+        Raises:
+            BundleError: The atlas does not fit.
+        """
+        spots = tower == SPADE
+        if spots not in self._opened:
+            manifest = self._bundle.manifest
+            section = manifest.need_spade().atlas if spots else manifest.atlas
+            self._opened[spots] = None if section is None else open_atlas(self._bundle, section)
+        return self._opened[spots]
+
+
 def judge_engine(
     engine: Engine, golden: GoldenCases, tower: str, *, batches: Collection[int], atlas: Atlas | None = None
 ) -> GateRecord:
@@ -114,16 +142,16 @@ def judge_engine(
     Args:
         engine: The engine; one of integers is not judged by the cases that its ranges were taken from.
         golden: The bundle's golden cases.
-        tower: he, text, mif, or the name of a student.
+        tower: he, text, mif, spade, or the name of a student.
         batches: Cases at once; the cases are repeated to fill a batch.
         atlas: The evidence, or None.
     """
     precision = engine.device.precision
-    rows = GATED if precision.startswith("int") else slice(None)
+    rows = GATED if is_quantised(precision) else slice(None)
     inputs = {name: array[rows] for name, array in golden.inputs(tower).items()}
-    want = golden.vectors(tower)[rows]
+    want = golden.directions(tower, golden.vectors(tower)[rows])
     records = [
-        judge(run_golden(engine, inputs, batch), want, precision=precision, atlas=atlas)
+        judge(golden.directions(tower, run_golden(engine, inputs, batch)), want, precision=precision, atlas=atlas)
         for batch in sorted(set(batches))
     ]
     return next(

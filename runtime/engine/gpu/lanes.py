@@ -19,7 +19,7 @@ from ...errors import DeviceError, DeviceMemoryError, EngineError
 from . import cuda
 from .plan import OUTPUT, Plan, failure
 from .schedule import Inputs
-from .shapes import Fit, fill, fit, largest
+from .shapes import Fit, fill, fit, largest, rows_at_once
 
 MAX_SHAPES: Final = 16
 """Shapes that a lane keeps ready; the one unused for longest goes first."""
@@ -110,6 +110,10 @@ class GpuExecutor:
     def pinned_bytes(self) -> int:
         """Bytes of page-locked memory taken."""
         return self._resources.pinned_bytes
+
+    def rows_at_once(self, inputs: Inputs) -> int:
+        """How many rows of a batch `begin` takes."""
+        return rows_at_once({name: array.shape for name, array in inputs.items()}, self._profiles, self.max_rows)
 
     def begin(self, slot: int, inputs: Inputs) -> None:
         """Copy a batch to pinned memory and enqueue its upload, its work and its download."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 from ...errors import DeviceError, DeviceMemoryError, DeviceUnavailableError, EngineError, EngineStaleError
 from ..types import TensorSpec
 from .cuda import as_error, bindings
+from .refit import Refit, refit_engine
 from .shapes import Profile, Shape
 from .survey import KINDS
 
@@ -87,27 +88,32 @@ class Plan:
         return b"" if cache is None else bytes(memoryview(cache.serialize()))
 
 
-def open_plan(content: bytes, kind: str, compiled: bytes = b"") -> Plan:
+def open_plan(content: bytes, kind: str, compiled: bytes = b"", refit: Refit | None = None) -> Plan:
     """Open a plan on the GPU, which CUDA must have started on.
 
     Args:
         content: The plan, verified by the caller.
         kind: tensorrt_rtx or tensorrt.
         compiled: What `Plan.compiled` gave on this machine, verified too; what does not fit is not used.
+        refit: The weights of a plan that has none of its own.
 
     Raises:
         DeviceUnavailableError: This kind of TensorRT is not installed.
-        EngineStaleError: TensorRT does not take the plan here.
+        EngineStaleError: TensorRT does not take the plan, or its weights, here.
         DeviceMemoryError: Its weights do not fit into the GPU's memory.
     """
     library, messages = open_library(kind), deque[str](maxlen=_KEPT_MESSAGES)
-    runtime = library.Runtime(_log_into(library, messages))
+    logger = _log_into(library, messages)
+    runtime = library.Runtime(logger)
     if runtime is None:
         raise failure(messages, "did not start")
     runtime.engine_host_code_allowed = False
     engine = runtime.deserialize_cuda_engine(content)
     if engine is None:
         raise failure(messages, "does not take the plan on this machine", EngineStaleError)
+    why = "" if refit is None else refit_engine(library, engine, logger, refit)
+    if why:
+        raise failure(messages, f"does not take the tower's weights into the plan ({why})", EngineStaleError)
     config, cache = _configure(library, engine, kind, compiled)
     spec, profiles = _read_spec(library, engine), _read_profiles(engine)
     return Plan(kind, library, runtime, engine, config, cache, messages, spec, profiles)

@@ -7,7 +7,7 @@ and nothing of a GPU; so it is tested with a device that every machine has.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -55,16 +55,18 @@ class Piece:
     last: bool
 
 
-def split(batches: Iterable[Inputs], max_rows: int) -> Iterator[Piece]:
-    """Cut every batch into pieces of at most so many rows; a batch without rows is one piece."""
+def split(batches: Iterable[Inputs], at_once: Callable[[Inputs], int]) -> Iterator[Piece]:
+    """Cut every batch into pieces of at most `at_once(batch)` rows; a batch without rows is one piece."""
     for inputs in batches:
-        rows = len(next(iter(inputs.values())))
-        for first in range(0, max(rows, 1), max_rows):
-            part = {name: array[first : first + max_rows] for name, array in inputs.items()}
-            yield Piece(part, first + max_rows >= rows)
+        rows, most = len(next(iter(inputs.values()))), at_once(inputs)
+        for first in range(0, max(rows, 1), most):
+            part = {name: array[first : first + most] for name, array in inputs.items()}
+            yield Piece(part, first + most >= rows)
 
 
-def embed_in_order(executor: Executor, batches: Iterable[Inputs], max_rows: int) -> Iterator[NDArray[np.float32]]:
+def embed_in_order(
+    executor: Executor, batches: Iterable[Inputs], at_once: Callable[[Inputs], int]
+) -> Iterator[NDArray[np.float32]]:
     """Embed batches, at most `executor.slots` pieces at once.
 
     An error in batch k, of its source or of the device, is raised after the results of all batches before it. No piece
@@ -73,12 +75,12 @@ def embed_in_order(executor: Executor, batches: Iterable[Inputs], max_rows: int)
     Args:
         executor: The device, with all slots free.
         batches: Pulled one by one, each when a slot is free for it.
-        max_rows: Rows that a slot takes.
+        at_once: How many rows of a batch a slot takes.
 
     Yields:
         For each batch its vectors, (n, dimension) float32.
     """
-    pieces, flying = split(batches, max_rows), deque[tuple[int, bool]]()
+    pieces, flying = split(batches, at_once), deque[tuple[int, bool]]()
     parts: list[NDArray[np.float32]] = []
     slot, error = 0, None
     try:

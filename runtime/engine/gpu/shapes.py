@@ -82,9 +82,27 @@ def fit(shapes: Shapes, profiles: Sequence[Profile], max_rows: int) -> Fit:
     fits = [(profile, padded) for profile in profiles if (padded := _pad(shapes, profile, max_rows))]
     if not fits:
         given = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise EngineError(f"The engine is not built for {given}; it takes at most {_limits(profiles)}.")
+        raise EngineError(
+            f"The engine is not built for {given}; it takes at most {_limits(profiles)}. Use --device cuda or --device "
+            "cpu, whose engines take any size, or cut the input down."
+        )
     profile, padded = min(fits, key=lambda one: (_volume(one[1]), _volume(one[0].most)))
     return Fit(profile.index, tuple(padded.items()))
+
+
+def rows_at_once(shapes: Shapes, profiles: Sequence[Profile], max_rows: int) -> int:
+    """How many rows of a batch may be computed at once: large panels are taken in smaller batches than typical ones.
+
+    Args:
+        shapes: Input name → shape of the batch, of any number of rows.
+        profiles: What the plan was built for.
+        max_rows: Rows for which memory was taken.
+
+    Returns:
+        At least 1; `max_rows` where no profile takes such a row, which `fit` then says.
+    """
+    one = {name: (1, *shape[1:]) for name, shape in shapes.items()}
+    return max((min(p.rows, max_rows) for p in profiles if _pad(one, p, max_rows)), default=max_rows)
 
 
 def largest(profile: Profile, max_rows: int) -> Fit:
@@ -131,5 +149,5 @@ def _volume(shapes: Shapes) -> int:
 
 
 def _limits(profiles: Sequence[Profile]) -> str:
-    widest = max(profiles, key=lambda profile: _volume(profile.most))
-    return ", ".join(f"{name} {shape}" for name, shape in widest.most.items())
+    every = (", ".join(f"{name} {shape}" for name, shape in profile.most.items()) for profile in profiles)
+    return " or ".join(every)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,14 @@ from ...errors import DeviceMemoryError, DeviceUnavailableError, EngineError
 from ..types import DeviceInfo, TensorSpec, check_inputs
 from . import cuda
 from .lanes import GpuExecutor
-from .plan import Plan, open_library, open_plan
+from .plan import open_library, open_plan
+from .refit import Refit
 from .schedule import Inputs, embed_in_order
 from .survey import find_gpus, serves
 
 DEFAULT_MAX_BATCH: Final = 64
+
+_Made = TypeVar("_Made")
 
 
 class TensorRTEngine:
@@ -32,6 +35,7 @@ class TensorRTEngine:
         device: What to record about where it runs.
         max_batch: Rows computed at once; larger batches are split. Where memory is short it is halved.
         compiled: What `compiled` gave on this machine before (TensorRT-RTX), verified; empty for none.
+        refit: The weights of a plan that has none of its own.
 
     Raises:
         DeviceUnavailableError: No usable GPU or driver, or this kind of TensorRT is not installed.
@@ -41,14 +45,21 @@ class TensorRTEngine:
     """
 
     def __init__(
-        self, plan: bytes, kind: str, device: DeviceInfo, *, max_batch: int = DEFAULT_MAX_BATCH, compiled: bytes = b""
+        self,
+        plan: bytes,
+        kind: str,
+        device: DeviceInfo,
+        *,
+        max_batch: int = DEFAULT_MAX_BATCH,
+        compiled: bytes = b"",
+        refit: Refit | None = None,
     ) -> None:
         _check_gpu(kind)
         open_library(kind)
         cuda.start()
-        self._plan = open_plan(plan, kind, compiled)
+        self._plan = open_plan(plan, kind, compiled, refit)
         rows = min(max_batch, max(profile.rows for profile in self._plan.profiles))
-        self._executor = _take_memory(self._plan, rows)
+        self._executor = halve_until_it_fits(lambda rows: GpuExecutor(self._plan, rows), rows)
         self._device = device
         self._asked = rows
         self._busy = threading.Lock()
@@ -124,7 +135,7 @@ class TensorRTEngine:
         if not self._busy.acquire(blocking=False):
             raise EngineError("The engine is already embedding batches. Finish these first, or make a second engine.")
         try:
-            yield from embed_in_order(self._executor, map(self._checked, batches), self.max_batch)
+            yield from embed_in_order(self._executor, map(self._checked, batches), self._executor.rows_at_once)
         finally:
             self._busy.release()
 
@@ -137,15 +148,15 @@ class TensorRTEngine:
         return inputs
 
 
-def _take_memory(plan: Plan, rows: int) -> GpuExecutor:
-    """The executor for as many rows as fit, at most `rows`.
+def halve_until_it_fits(make: Callable[[int], _Made], rows: int) -> _Made:
+    """What `make` makes for as many rows as fit, at most `rows`.
 
     Raises:
         DeviceMemoryError: Not even one row fits.
     """
     while True:
         try:
-            return GpuExecutor(plan, rows)
+            return make(rows)
         except DeviceMemoryError:
             if rows == 1:
                 raise

@@ -44,6 +44,7 @@ def used() -> set[tuple[str, ...]]:
 
 def test_names_are_found_in_the_code() -> None:
     assert used() >= RTX_ONLY | TENSORRT_ONLY
+    assert {("BuilderFlag", "STRIP_PLAN"), ("BuilderFlag", "REFIT_IDENTICAL")} <= used()
     assert {("BuilderFlag", "TF32"), ("OnnxParser", "load_initializer"), ("ParserError", "node_operator")} <= used()
 
 

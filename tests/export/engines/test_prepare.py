@@ -11,11 +11,16 @@ import pytest
 from onnx import numpy_helper
 
 from haiku_edge.export.engines import prepare as preparing
-from haiku_edge.export.engines.candidates import Candidate, candidates
+from haiku_edge.export.engines.candidate import Build, Candidate, as_it_is
+from haiku_edge.export.engines.candidates import candidates
+from haiku_edge.export.engines.plans import PlanMaker
 from haiku_edge.export.engines.prepare import prepare
+from haiku_edge.export.engines.regimes import usual_ranges
+from haiku_edge.export.engines.trial import rehearse
 from haiku_edge.export.engines.verify import verify_engines
 from haiku_edge.runtime.bundle import Bundle, open_bundle
 from haiku_edge.runtime.engine import EngineCache, TowerModel, open_tower, plain_engine, read_model
+from haiku_edge.runtime.engine.gpu.survey import Gpu
 from haiku_edge.runtime.engine.machine import Machine, survey_machine
 from haiku_edge.runtime.engine.open import GRAPH
 from haiku_edge.runtime.errors import EngineBuildError
@@ -125,23 +130,84 @@ def test_only_engines_that_this_machine_can_run_are_candidates() -> None:
 
 
 def test_on_a_gpu_half_precision_is_tried_first_and_processors_stay_in_the_list() -> None:
-    here = survey_machine()
-    everywhere = Machine(
-        here.cpu,
-        here.cpu_capability,
-        here.threads,
-        replace(here.gpus, reason="", driver="580.65"),
-        {**here.libraries, "tensorrt": "TensorRT 11.4", "tensorrt_rtx": "TensorRT-RTX 1.7", "onnxruntime-cuda": "CUDA"},
-        {},
-    )
     for tower in ("he", "text", "mif"):
-        listed = candidates(everywhere, tower)
+        listed = candidates(with_gpu(), tower)
         for kind in ("tensorrt", "tensorrt_rtx"):
             own = [each for each in listed if each.engine == kind]
             assert [each.precision for each in own] == ["fp16", "bf16", "fp32"]
             assert all(each.profile and each.settles == kind for each in own)
         assert [each.precision for each in listed if each.engine == "onnxruntime-cuda"] == ["fp16", "fp32"]
         assert "onnxruntime-cpu" in {each.engine for each in listed}
+
+
+def with_gpu(capability: str = "8.9") -> Machine:
+    """This machine, if it had a GPU and everything that runs on one."""
+    here = survey_machine()
+    libraries = {"tensorrt": "TensorRT 11.4", "tensorrt_rtx": "TensorRT-RTX 1.7", "onnxruntime-cuda": "CUDA"}
+    gpus = replace(here.gpus, reason="", driver="580.65", gpus=(Gpu("a GPU", capability, 48 << 30),))
+    return replace(here, gpus=gpus, libraries={**here.libraries, **libraries})
+
+
+@pytest.mark.parametrize(
+    ("capability", "eights"), [("8.6", ["int8"]), ("8.9", ["fp8", "int8"]), ("12.0", ["fp8", "int8"])]
+)
+def test_8_bits_are_built_for_a_gpu_that_has_them_and_only_where_they_are_asked_for(
+    capability: str, eights: list[str]
+) -> None:
+    machine = with_gpu(capability)
+    for tower in ("he", "text", "mif"):
+        assert not {each.precision for each in candidates(machine, tower) if each.precision.endswith("-static")}
+        asked = candidates(machine, tower, ("tensorrt", "tensorrt_rtx"), ("int8", "fp8"))
+        for kind in ("tensorrt", "tensorrt_rtx"):
+            assert [each.precision for each in asked if each.engine == kind] == [f"{name}-static" for name in eights]
+        assert all(each.settles == "" and each.profile for each in asked)
+
+
+def test_plans_without_weights_have_a_whole_one_to_step_down_to() -> None:
+    maker = PlanMaker(usual_ranges("he"), stripped=True)
+    listed = candidates(with_gpu(), "he", ("tensorrt",), ("fp16", "int8"), maker)
+    assert [(each.precision, each.otherwise is not None) for each in listed] == [("fp16", True), ("int8-static", False)]
+    assert all(each.otherwise is None for each in candidates(with_gpu(), "he"))
+
+
+@pytest.mark.parametrize(("first", "said"), [(refused, "foo_7"), (damaged, "failed its gate")])
+def test_what_is_refused_or_fails_its_gate_is_made_in_the_plainer_way_and_says_so(
+    bundle: Bundle, cache: EngineCache, monkeypatch: pytest.MonkeyPatch, first: Build, said: str
+) -> None:
+    offer(monkeypatch, Candidate("onnxruntime-cpu", "fp32", first, otherwise=as_it_is))
+    (made,) = prepare(bundle, cache=cache, towers=("he",))
+    assert not made.problem
+    (entry,) = cache.entries()
+    assert made.entry == entry
+    assert entry.gate.passed and not entry.files
+    assert entry.note.startswith("built whole") and said in entry.note
+
+
+def test_what_can_not_be_made_in_either_way_is_named(
+    bundle: Bundle, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, Candidate("onnxruntime-cpu", "fp32", damaged, otherwise=refused))
+    (made,) = prepare(bundle, cache=cache, towers=("he",))
+    assert "foo_7" in made.problem
+    assert cache.entries() == []
+
+
+def test_a_run_is_rehearsed_down_to_its_last_rows(bundle: Bundle) -> None:
+    inputs = GoldenCases(bundle).inputs("he")
+    tower = plain_engine(bundle.read(bundle.manifest.he.file))
+    sizes = []
+
+    class Watched:
+        spec, device, embed_batches = tower.spec, tower.device, tower.embed_batches
+
+        def __call__(self, **given: np.ndarray) -> np.ndarray:
+            sizes.append(len(given["tiles"]))
+            return tower(**given)
+
+    rehearse(Watched(), inputs, 12)
+    assert sizes == [12, 6, 3, 1]
+    rehearse(Watched(), inputs, 12, seconds=0)
+    assert len(sizes) == 4
 
 
 def test_verifying_finds_an_engine_that_was_altered(bundle: Bundle, cache: EngineCache) -> None:

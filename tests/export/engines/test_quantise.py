@@ -135,17 +135,14 @@ def test_calibrated_ranges_are_those_of_the_tiles() -> None:
 
 
 def test_what_each_target_cannot_take_is_left_out() -> None:
-    graphs = {target: onnx.load_from_string(_static(target)) for target in ("onnxruntime", "openvino", "tensorrt")}
+    graphs = {target: onnx.load_from_string(_static(target)) for target in ("onnxruntime", "openvino")}
     convolved = {
         target: next(node for node in model.graph.node if node.op_type == "Conv").input[0]
         for target, model in graphs.items()
     }
     assert convolved["openvino"] == "image"
     assert convolved["onnxruntime"] != "image"
-    zeros = [v for k, v in constants(graphs["tensorrt"]).items() if k.endswith("zero_point")]
-    assert zeros
-    assert all(not values.any() and values.dtype == np.int8 for values in zeros)
-    assert "patches_bias" in constants(graphs["tensorrt"])
+    assert "patches_bias" in constants(graphs["openvino"])
     assert "patches_bias" not in constants(graphs["onnxruntime"])
 
 

@@ -11,15 +11,19 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from haiku_edge.export.engines.build_tensorrt import BuildOptions, _choose_capabilities, build_plan
-from haiku_edge.export.engines.regimes import Regime, describe_ranges, tower_regime
+from haiku_edge.export.engines.build_tensorrt import _choose_capabilities, build_plan
+from haiku_edge.export.engines.candidate import calibrating_rows
+from haiku_edge.export.engines.explicit import quantise_explicit
+from haiku_edge.export.engines.options import FP8_FROM, BuildOptions
+from haiku_edge.export.engines.regimes import Regime, patch_ranges, tower_regimes
 from haiku_edge.export.engines.variants import to_half
+from haiku_edge.export.engines.weights import read_tensors
 from haiku_edge.runtime.engine.gpu.plan import open_library
 from haiku_edge.runtime.engine.gpu.survey import find_gpus
 from haiku_edge.runtime.engine.model import TowerModel
 from haiku_edge.runtime.errors import BundleContentError, DeviceUnavailableError, EngineBuildError, StoppedError
 
-from .towers import TOWERS, WIDTH, doubling, embedded_tower, tiny
+from .towers import TOWERS, WIDTH, doubling, embedded_tower, golden, tiny
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed (haiku-edge[rtx])")
 
@@ -37,7 +41,7 @@ def product() -> TowerModel:
 
 
 def build(model: TowerModel, **options: object) -> bytes:
-    return build_plan(model, RTX, [tower_regime(model)], options=FOR_ANY, **options).content  # type: ignore[arg-type]
+    return build_plan(model, RTX, tower_regimes(model), options=FOR_ANY, **options).content  # type: ignore[arg-type]
 
 
 class Watch:
@@ -89,7 +93,7 @@ def test_other_precisions_build_too(tower: str, precision: str) -> None:
     built = build_plan(
         model if precision == "fp32" else to_half(model, precision),  # type: ignore[arg-type]
         RTX,
-        [tower_regime(model)],
+        tower_regimes(model),
         options=FOR_ANY,
     )
     assert built.content and built.seconds > 0 and built.timing_cache == b""
@@ -97,13 +101,36 @@ def test_other_precisions_build_too(tower: str, precision: str) -> None:
     assert built.activations > 1 << 20
 
 
-def test_shapes_are_the_towers_own() -> None:
-    regime = tower_regime(embedded_tower("mif"), {"batch": (1, 2, 3), "channels": (4, 5, 6)})
-    assert regime.least == {"patches": (1, 4, 256, 256), "markers": (1, 4)}
-    assert regime.most == {"patches": (3, 6, 256, 256), "markers": (3, 6)}
-    assert describe_ranges({"length": (2, 64, 200), "batch": (1, 16, 64)}) == "batch 1..16..64, length 2..64..200"
-    with pytest.raises(EngineBuildError, match="'channels'"):
-        tower_regime(embedded_tower("mif"), {"batch": (1, 2, 3)})
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+@pytest.mark.parametrize("tower", [*TOWERS[:2], pytest.param(TOWERS[2], marks=pytest.mark.slow)])
+def test_plans_in_8_bits_hold_their_weights_in_8_bits(tower: str, kind: str) -> None:
+    """Their products' weights take half of what fp16's do, so the builder did not widen them again."""
+    model, (inputs, _) = embedded_tower(tower), golden(tower)
+    variant = quantise_explicit(model, calibrating_rows(inputs), kind)  # type: ignore[arg-type]
+    options = BuildOptions(capabilities=("8.9",))
+    half = to_half(model, "fp16")
+    built, whole = (build_plan(each, RTX, tower_regimes(model), options=options) for each in (variant, half))
+    matrices = sum(array.nbytes for name, array in read_tensors(variant)[1].items() if name.endswith(".stored"))
+    assert matrices > 100_000
+    assert whole.weights - built.weights == pytest.approx(matrices, rel=0.15)
+
+
+@pytest.mark.slow
+def test_a_plan_for_panels_of_all_markers_takes_no_more_memory_than_one_for_typical_ones() -> None:
+    tower = embedded_tower("mif")
+    model, options = to_half(tower, "fp16"), BuildOptions(capabilities=("8.9",))
+    typical, all_markers = (
+        build_plan(model, RTX, tower_regimes(tower, patch_ranges(markers)), options=options) for markers in (54, 124)
+    )
+    assert 0 < all_markers.activations <= typical.activations
+    assert all_markers.weights == typical.weights
+
+
+def test_fp8_for_a_gpu_that_has_none_is_refused_in_the_builders_words() -> None:
+    inputs = {"tiles": np.ones((2, WIDTH), np.float32)}
+    variant = quantise_explicit(product(), [inputs], "fp8")
+    with pytest.raises(EngineBuildError, match=r"sm80.*fp8"):
+        build(variant)
 
 
 @pytest.mark.parametrize("operator", ["Frobnicate", "Det"])
@@ -197,32 +224,34 @@ def test_a_stopped_build_ends_with_the_stop_and_leaves_nothing(
 
 def test_a_gpu_that_the_builder_can_not_build_for_from_afar_is_refused() -> None:
     with pytest.raises(EngineBuildError, match=r"9\.0.*8\.0, 8\.6, 8\.9, 12\.0"):
-        build_plan(product(), RTX, [tower_regime(product())], options=BuildOptions(capabilities=("9.0",)))
+        build_plan(product(), RTX, tower_regimes(product()), options=BuildOptions(capabilities=("9.0",)))
 
 
 @pytest.mark.skipif(find_gpus().usable, reason="there is a GPU")
 def test_what_needs_a_gpu_is_refused_without_one() -> None:
-    regimes = [tower_regime(product())]
+    regimes = tower_regimes(product())
     for kind, options in (("tensorrt", BuildOptions()), (RTX, BuildOptions(stripped=True))):
         with pytest.raises(DeviceUnavailableError, match="needs a GPU"):
             build_plan(product(), kind, regimes, options=options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "here", "targets"),
+    ("options", "here", "targets"),
     [
-        ((), "", ["SM80", "SM86", "SM89", "SM120", "SM121"]),
-        ((), "9.0", ["SM80", "SM86", "SM89", "SM120", "SM121"]),
-        ((), "8.9", ["CURRENT"]),
-        (("7.5", "8.9"), "8.9", ["SM75", "SM89"]),
+        (BuildOptions(), "", ["SM80", "SM86", "SM89", "SM120", "SM121"]),
+        (BuildOptions(), "9.0", ["SM80", "SM86", "SM89", "SM120", "SM121"]),
+        (BuildOptions(least=FP8_FROM), "9.0", ["SM89", "SM120", "SM121"]),
+        (BuildOptions(least=FP8_FROM), "8.9", ["CURRENT"]),
+        (BuildOptions(), "8.9", ["CURRENT"]),
+        (BuildOptions(("7.5", "8.9")), "8.9", ["SM75", "SM89"]),
     ],
 )
 def test_plans_are_for_the_gpu_that_is_here_or_for_all_that_can_be_named(
-    wanted: tuple[str, ...], here: str, targets: list[str]
+    options: BuildOptions, here: str, targets: list[str]
 ) -> None:
     library = open_library(RTX)
     logger = library.Logger(library.ILogger.Severity.INTERNAL_ERROR)
     config = library.Builder(logger).create_builder_config()
-    _choose_capabilities(library, config, wanted, here)
+    _choose_capabilities(library, config, options, here)
     chosen = [config.get_compute_capability(index).name for index in range(config.num_compute_capabilities)]
     assert chosen == targets

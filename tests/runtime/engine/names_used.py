@@ -19,6 +19,9 @@ TENSORRT_ROOTS = {
     "config": "IRuntimeConfig",
     "cache": "IRuntimeCache",
     "strategies": "DynamicShapesKernelSpecializationStrategy",
+    "refitter": "Refitter",
+    "parser": "OnnxParserRefitter",
+    "refusal": "ParserError",
 }
 
 

@@ -17,7 +17,7 @@ from haiku_edge.runtime.engine.gpu import cuda, plan
 
 from .names_used import CUDA_ROOTS, ENGINE, TENSORRT_ROOTS, missing, names_used
 
-TENSORRT_MODULES = [ENGINE / name for name in ("plan.py", "lanes.py", "tensorrt.py")]
+TENSORRT_MODULES = [ENGINE / name for name in ("plan.py", "lanes.py", "refit.py", "tensorrt.py")]
 CUDA_MODULES = [ENGINE / "cuda.py", ENGINE / "survey.py", *TENSORRT_MODULES]
 
 RTX_ONLY = {
@@ -31,6 +31,18 @@ RTX_ONLY = {
     ("IRuntimeConfig", "set_runtime_cache"),
 }
 """What the code asks of TensorRT-RTX alone, behind a look at the kind."""
+
+REFITTING = {
+    ("Refitter",),
+    ("Refitter", "get_missing_weights"),
+    ("Refitter", "refit_cuda_engine"),
+    ("OnnxParserRefitter",),
+    ("OnnxParserRefitter", "load_initializer"),
+    ("OnnxParserRefitter", "load_model_proto"),
+    ("OnnxParserRefitter", "refit_model_proto"),
+    ("ParserError", "desc"),
+}
+"""How a plan without weights gets them, in both kinds."""
 
 STUB_LIBRARIES = ("libnvinfer", "libnvinfer_plugin", "libnvonnxparser")
 STUB_SYMBOLS = (
@@ -71,7 +83,7 @@ def test_a_name_that_is_gone_is_noticed() -> None:
 def test_every_name_of_tensorrt_rtx_is_in_its_bindings() -> None:
     library = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed", exc_type=ImportError)
     used = _tensorrt_used()
-    assert used >= RTX_ONLY
+    assert used >= RTX_ONLY | REFITTING
     assert missing(library, used) == set()
     assert "runtime_config" in library.ICudaEngine.create_execution_context.__doc__
 

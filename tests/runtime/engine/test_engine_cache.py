@@ -98,7 +98,7 @@ def test_a_link_in_place_of_a_file_is_refused_also_with_the_right_content(cache:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", '{"format": 2}', "[" * 100_000, '{"format": 1, "fingerprint": {}, "files": {}}'],
+    ["", "{", "[]", "null", '{"format": 1}', "[" * 100_000, '{"format": 2, "fingerprint": {}, "files": {}}'],
 )
 def test_a_damaged_entry_is_no_entry_and_pruning_takes_it_out(cache: EngineCache, text: str) -> None:
     keep(cache)
@@ -113,7 +113,7 @@ def test_an_entry_may_not_name_a_file_outside_itself(cache: EngineCache) -> None
     keep(cache)
     path = cache.root / PRINT.key() / ENTRY
     document = json.loads(path.read_text())
-    document["files"] = {"../../secret": {"sha256": "0" * 64, "size": 1}}
+    document["files"] = {"../../secret": {"digest": "0" * 64, "size": 1}}
     path.write_text(json.dumps(document))
     assert cache.find(PRINT) is None
 

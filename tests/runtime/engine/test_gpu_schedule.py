@@ -22,6 +22,12 @@ from haiku_edge.runtime.errors import EngineError
 
 TOWER = Path(__file__).resolve().parents[3] / "engines" / "embedded" / "towers" / "text.onnx"
 MAX_ROWS = 4
+
+
+def at_once(_: object) -> int:
+    return MAX_ROWS
+
+
 VOCABULARY = 500
 
 
@@ -89,7 +95,7 @@ def _broken() -> dict[str, np.ndarray]:
 @given(st.lists(st.integers(1, 11), max_size=7))
 def test_results_are_those_of_one_call_a_batch_in_order(shared_device: ThreadedSession, sizes: list[int]) -> None:
     batches = [_batch(rows, seed) for seed, rows in enumerate(sizes)]
-    results = list(embed_in_order(shared_device, iter(batches), MAX_ROWS))
+    results = list(embed_in_order(shared_device, iter(batches), at_once))
     assert [len(result) for result in results] == sizes
     for batch, result in zip(batches, results, strict=True):
         assert np.allclose(result, shared_device.compute(batch), atol=1e-6)
@@ -98,7 +104,7 @@ def test_results_are_those_of_one_call_a_batch_in_order(shared_device: ThreadedS
 
 
 def test_two_batches_fly_at_once_and_never_three(device: ThreadedSession) -> None:
-    for _ in embed_in_order(device, (_batch(2, seed) for seed in range(6)), MAX_ROWS):
+    for _ in embed_in_order(device, (_batch(2, seed) for seed in range(6)), at_once):
         assert len(device.flying) <= 2
     assert (device.most, device.begun) == (2, 6)
 
@@ -111,7 +117,7 @@ def test_the_source_is_pulled_no_further_than_the_slots_allow(device: ThreadedSe
             pulled.append(number)
             yield _batch(2, number)
 
-    results = embed_in_order(device, source(), MAX_ROWS)
+    results = embed_in_order(device, source(), at_once)
     assert pulled == []
     for number, _ in enumerate(results):
         assert len(pulled) == min(number + 2, 6)
@@ -130,7 +136,7 @@ def test_a_batch_may_change_once_the_next_is_asked_for(device: ThreadedSession) 
 
     device.gate.clear()
     threading.Timer(0.2, device.gate.set).start()
-    results = list(embed_in_order(device, source(), MAX_ROWS))
+    results = list(embed_in_order(device, source(), at_once))
     assert all(np.allclose(got, want, atol=1e-6) for got, want in zip(results, expected, strict=True))
 
 
@@ -140,7 +146,7 @@ def test_an_error_of_the_source_comes_after_the_results_before_it(device: Thread
         raise OSError("the slide ends here")
 
     results: list[np.ndarray] = []
-    _collect(results, embed_in_order(device, source(), MAX_ROWS), OSError)
+    _collect(results, embed_in_order(device, source(), at_once), OSError)
     assert [len(result) for result in results] == [6, 6, 6]
     assert device.flying == {}
 
@@ -150,11 +156,11 @@ def test_an_error_in_one_batch_comes_after_the_results_before_it(device: Threade
     batches = [_batch(2, seed) for seed in range(5)]
     batches[bad] = _broken()
     results: list[np.ndarray] = []
-    _collect(results, embed_in_order(device, batches, MAX_ROWS), EngineError)
+    _collect(results, embed_in_order(device, batches, at_once), EngineError)
     assert len(results) == bad
     assert all(np.allclose(r, device.compute(b), atol=1e-6) for r, b in zip(results, batches, strict=False))
     assert device.flying == {}
-    assert len(list(embed_in_order(device, [_batch(3, 9)], MAX_ROWS))) == 1
+    assert len(list(embed_in_order(device, [_batch(3, 9)], at_once))) == 1
 
 
 def _collect(into: list[np.ndarray], results: Iterator[np.ndarray], error: type[Exception]) -> None:
@@ -164,7 +170,7 @@ def _collect(into: list[np.ndarray], results: Iterator[np.ndarray], error: type[
 
 
 def test_whoever_stops_early_leaves_the_device_free(device: ThreadedSession) -> None:
-    results = embed_in_order(device, (_batch(2, seed) for seed in range(9)), MAX_ROWS)
+    results = embed_in_order(device, (_batch(2, seed) for seed in range(9)), at_once)
     next(results)
     assert len(device.flying) == 1
     results.close()  # type: ignore[attr-defined]
@@ -174,7 +180,7 @@ def test_whoever_stops_early_leaves_the_device_free(device: ThreadedSession) -> 
 @given(st.lists(st.integers(0, 20), max_size=6), st.integers(1, 7))
 def test_pieces_hold_every_row_once_and_end_with_their_batch(sizes: list[int], limit: int) -> None:
     batches: list[dict[str, Any]] = [{"a": np.arange(rows) + 100 * i} for i, rows in enumerate(sizes)]
-    pieces = list(split(batches, limit))
+    pieces = list(split(batches, lambda _: limit))
     assert all(len(piece.inputs["a"]) <= limit for piece in pieces)
     assert sum(piece.last for piece in pieces) == len(sizes)
     together = np.concatenate([np.empty(0, int), *(piece.inputs["a"] for piece in pieces)])

@@ -16,8 +16,9 @@ from haiku_edge.runtime.engine import DeviceInfo, Engine, TowerModel, plain_engi
 from haiku_edge.runtime.engine.gpu import cuda
 from haiku_edge.runtime.engine.gpu.lanes import MAX_SHAPES
 from haiku_edge.runtime.engine.gpu.plan import failure, open_library
+from haiku_edge.runtime.engine.gpu.refit import Refit, read_refit
 from haiku_edge.runtime.engine.gpu.survey import find_gpus
-from haiku_edge.runtime.engine.gpu.tensorrt import TensorRTEngine
+from haiku_edge.runtime.engine.gpu.tensorrt import TensorRTEngine, halve_until_it_fits
 from haiku_edge.runtime.errors import (
     DeviceError,
     DeviceMemoryError,
@@ -82,18 +83,41 @@ def test_tensorrts_words_for_too_little_memory_are_understood(said: str, kind: t
     assert not messages
 
 
+@pytest.mark.parametrize(("fits", "taken"), [(64, 64), (63, 32), (20, 16), (1, 1)])
+def test_the_batch_is_halved_until_it_fits(fits: int, taken: int) -> None:
+    asked = []
+
+    def take(rows: int) -> int:
+        asked.append(rows)
+        if rows > fits:
+            raise DeviceMemoryError("The GPU's memory is used up.")
+        return rows
+
+    assert halve_until_it_fits(take, 64) == taken
+    assert asked == [64 >> step for step in range(len(asked))]
+
+
+def test_what_does_not_fit_at_all_is_one_clear_error() -> None:
+    def take(rows: int) -> None:
+        raise DeviceMemoryError("The GPU's memory is used up. Close other programs that use the GPU.")
+
+    with pytest.raises(DeviceMemoryError, match="Close other programs") as raised:
+        halve_until_it_fits(take, 64)
+    assert raised.value.exit_code == 46
+
+
 @pytest.fixture(scope="module")
 def plan() -> tuple[bytes, str]:
     """The embedded text tower, built here in fp16 by whichever TensorRT is installed."""
     from haiku_edge.export.engines.build_tensorrt import build_plan
-    from haiku_edge.export.engines.regimes import tower_regime
+    from haiku_edge.export.engines.regimes import tower_regimes
     from haiku_edge.export.engines.variants import to_half
 
     kind = next(iter(SURVEY.tensorrt), None)
     if kind is None:
         pytest.skip("no TensorRT")
     tower = TowerModel("text", "0" * 64, (BUNDLE / "towers" / "text.onnx").read_bytes())
-    return build_plan(to_half(tower, "fp16"), kind, [tower_regime(tower)]).content, kind
+    return build_plan(to_half(tower, "fp16"), kind, tower_regimes(tower)).content, kind
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +190,66 @@ class TestOnAGpu:
                 assert engine.max_batch < 64
                 assert f"batches of {engine.max_batch} instead of 64" in engine.device.reason
                 assert len(engine(**_batch(64, 20))) == 64
+
+    def test_a_plan_without_weights_gets_them_back_from_the_bundle(self, plan: tuple[bytes, str]) -> None:
+        from haiku_edge.export.engines.build_tensorrt import build_plan
+        from haiku_edge.export.engines.options import BuildOptions
+        from haiku_edge.export.engines.regimes import tower_regimes
+        from haiku_edge.export.engines.stripped import strip_weights
+        from haiku_edge.export.engines.variants import to_half
+
+        whole, kind = plan
+        tower = TowerModel("text", "0" * 64, (BUNDLE / "towers" / "text.onnx").read_bytes())
+        half = to_half(tower, "fp16")
+        built = build_plan(half, kind, tower_regimes(tower), options=BuildOptions(stripped=True))
+        parts = strip_weights(tower, half)
+        refit = read_refit(parts.graph, parts.recipe, tower)
+        assert len(built.content) < len(whole)
+        with TensorRTEngine(*plan, INFO) as one, TensorRTEngine(built.content, kind, INFO, refit=refit) as other:
+            batch = _batch(5, 40)
+            assert _least_cosine(other(**batch), one(**batch)) > 0.99999
+        missing = Refit(refit.graph, dict(list(refit.weights.items())[1:]))
+        with pytest.raises(EngineStaleError, match="the tower's weights"):
+            TensorRTEngine(built.content, kind, INFO, refit=missing)
+
+    @pytest.mark.parametrize("precision", ["int8-static", "fp8-static"])
+    def test_plans_in_8_bits_stay_near_the_tower(
+        self, plan: tuple[bytes, str], reference: Engine, precision: str
+    ) -> None:
+        from haiku_edge.export.engines.build_tensorrt import build_plan
+        from haiku_edge.export.engines.options import FP8_FROM, LEAST_CAPABILITY, BuildOptions
+        from haiku_edge.export.engines.plans import derive, eight_bits
+        from haiku_edge.export.engines.regimes import tower_regimes
+
+        if precision not in eight_bits(SURVEY.gpus[0].capability):
+            pytest.skip("this GPU has no fp8")
+        kind, batch = plan[1], _batch(8, 40)
+        tower = TowerModel("text", "0" * 64, (BUNDLE / "towers" / "text.onnx").read_bytes())
+        options = BuildOptions(least=FP8_FROM if precision == "fp8-static" else LEAST_CAPABILITY)
+        model = derive(tower, precision, batch)  # type: ignore[arg-type]
+        built = build_plan(model, kind, tower_regimes(tower), options=options)  # type: ignore[arg-type]
+        with TensorRTEngine(built.content, kind, INFO) as engine:
+            assert _least_cosine(engine(**batch), reference(**batch)) > 0.98
+
+    def test_a_second_build_is_given_what_the_first_one_learnt(self, plan: tuple[bytes, str]) -> None:
+        from haiku_edge.export.engines.build_tensorrt import build_plan
+        from haiku_edge.export.engines.options import BuildOptions
+        from haiku_edge.export.engines.regimes import tower_regimes
+
+        if plan[1] != "tensorrt":
+            pytest.skip("TensorRT-RTX measures nothing while it builds")
+        tower = TowerModel("text", "0" * 64, (BUNDLE / "towers" / "text.onnx").read_bytes())
+        first = build_plan(tower, "tensorrt", tower_regimes(tower))
+        again = BuildOptions(timing_cache=first.timing_cache)
+        assert first.timing_cache
+        assert build_plan(tower, "tensorrt", tower_regimes(tower), options=again).seconds < first.seconds
+
+    def test_what_was_compiled_makes_the_next_start_no_slower(self, plan: tuple[bytes, str]) -> None:
+        with TensorRTEngine(*plan, INFO) as engine:
+            want, compiled = engine(**_batch(3, 9)), engine.compiled()
+        assert bool(compiled) == (plan[1] == "tensorrt_rtx")
+        with TensorRTEngine(*plan, INFO, compiled=compiled) as engine:
+            assert np.allclose(engine(**_batch(3, 9)), want, atol=1e-6)
 
     def test_a_plan_of_other_bytes_is_refused(self, plan: tuple[bytes, str]) -> None:
         content, kind = plan
