@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from haiku_edge.runtime.bundle import Bundle, open_bundle
+from haiku_edge.runtime.bundle import Bundle, opening_bundle
 from haiku_edge.runtime.engine import check_device
 from haiku_edge.runtime.errors import UsageError
 from haiku_edge.runtime.inference.look_up import look_up
@@ -60,7 +60,8 @@ def run(
     if out is not None:
         check_retrieval_folder(out, force=force)
     ask = _ask(asked, device, threads)
-    found = look_up(open_bundle(bundle), ask, to, top=top, excluded=excluded)
+    with opening_bundle(bundle) as opened:
+        found = look_up(opened, ask, to, top=top, excluded=excluded)
     if as_json:
         typer.echo(document_json(found.result).decode(), nl=False)
     else:

@@ -18,6 +18,9 @@ from types import FrameType
 from .errors import NativeCrashError, StoppedError
 
 _MARK = "HAIKU_EDGE_CHILD"
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""Large allocations in pages of 2 MB: of 4 kB each, a gigabyte of weights costs as much to bring in as to hash."""
+
 _PR_SET_PDEATHSIG = 1
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -43,6 +46,15 @@ def reading_slide(name: str) -> Work:
         subject=name,
         likely="The file is most likely damaged; check it against its original, or copy it again.",
         kept="Finished tiles are kept: the same command goes on from there.",
+    )
+
+
+def reading_spots(name: str) -> Work:
+    """The files and images of spots are read, and a dataset is written."""
+    return Work(
+        subject=name,
+        likely="One of its files is most likely damaged; check them against their originals, or copy them again.",
+        kept="No dataset was written.",
     )
 
 
@@ -80,7 +92,7 @@ def run_in_child(module: str, arguments: Sequence[str], work: Work) -> int:
     """
     # -P keeps the working directory, which may hold anything, off the import path.
     command = [sys.executable, "-P", "-m", module, *arguments]
-    child = subprocess.Popen(command, env={**os.environ, _MARK: "1"})
+    child = subprocess.Popen(command, env={**HUGE_PAGES, **os.environ, _MARK: "1"})
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         child.send_signal(number)

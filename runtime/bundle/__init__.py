@@ -1,16 +1,17 @@
-"""The bundle: the folder that ships, with its manifest, read only after every byte of it was verified."""
+"""The bundle: the folder that ships, with its manifest, of which no byte is used before it was verified."""
 
 from __future__ import annotations
 
 from .info import bundle_info
 from .known import KnownPatients, patient_digest, read_known_patients
 from .manifest import DIGEST_NAME, MANIFEST_NAME, Description, Manifest, manifest_schema, parse_manifest
-from .open import Bundle, open_bundle
+from .open import Bundle, open_bundle, opening_bundle
 from .panel import panel_rows
 from .sections import (
     Agreement,
     AtlasSection,
     CalibrationSection,
+    ExpertSection,
     FileEntry,
     GoldenSection,
     HeadSection,
@@ -18,6 +19,7 @@ from .sections import (
     IndexSection,
     MifTower,
     Retrieval,
+    SpadeSection,
     StudentSection,
     TextTower,
     TrainingSection,
@@ -31,6 +33,7 @@ __all__ = [
     "Bundle",
     "CalibrationSection",
     "Description",
+    "ExpertSection",
     "FileEntry",
     "GoldenSection",
     "HETower",
@@ -40,12 +43,14 @@ __all__ = [
     "Manifest",
     "MifTower",
     "Retrieval",
+    "SpadeSection",
     "StudentSection",
     "TextTower",
     "TrainingSection",
     "bundle_info",
     "manifest_schema",
     "open_bundle",
+    "opening_bundle",
     "panel_rows",
     "parse_manifest",
     "patient_digest",

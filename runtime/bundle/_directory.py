@@ -7,9 +7,10 @@ was opened, so nothing can be swapped between the check and the reading.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ MAX_ENTRIES = 20_000
 
 MAX_DEPTH = 8
 """Deepest folder of a bundle."""
+
+_BUFFER_BYTES = 1 << 20
+"""What is read at once to be hashed: small enough for a processor's cache, large enough to let other threads run."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO would wait for its writer for ever.
@@ -79,13 +83,48 @@ def read_file(root: int, name: str, *, limit: int, hard_links: bool) -> bytes:
         BundleAlteredError: Not a regular file, or longer than `limit`.
         BundleError: The file system refuses to read it.
     """
+    with _checked_file(root, name, limit, hard_links) as (descriptor, size):
+        return _read_all(descriptor, size)
+
+
+def hash_file(
+    root: int, name: str, *, limit: int, hard_links: bool, given_up: Callable[[], bool]
+) -> tuple[int, str] | None:
+    """Length and SHA-256 (hex) of one file, of which no more than a buffer is ever in memory.
+
+    Args:
+        root: Descriptor of the bundle's folder.
+        name: Relative POSIX path, already checked to stay inside.
+        limit: Most bytes that the file may have; one that grows meanwhile is read no further.
+        hard_links: Whether the file may have further names.
+        given_up: Asked now and then whether the answer is still wanted.
+
+    Returns:
+        None where it was given up.
+
+    Raises:
+        FileNotFoundError, BundleLinkError, BundleAlteredError, BundleError: As `read_file`.
+    """
+    buffer, digest, length = memoryview(bytearray(_BUFFER_BYTES)), hashlib.sha256(), 0
+    with _checked_file(root, name, limit, hard_links) as (descriptor, _):
+        while length <= limit and (count := os.readv(descriptor, [buffer])):
+            if given_up():
+                return None
+            digest.update(buffer[:count])
+            length += count
+    return length, digest.hexdigest()
+
+
+@contextmanager
+def _checked_file(root: int, name: str, limit: int, hard_links: bool) -> Iterator[tuple[int, int]]:
+    """Descriptor and size of a file that may be read; errors as `read_file`."""
     try:
         with _file_descriptor(root, name.split("/")) as descriptor:
             status = os.fstat(descriptor)
             _check_kind(status, name, hard_links)
             if status.st_size > limit:
                 raise BundleAlteredError(f"{name} of the bundle is longer than it may be: altered. {_GET_AGAIN}")
-            return _read_all(descriptor, status.st_size)
+            yield descriptor, status.st_size
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .open import Bundle
-from .sections import AtlasSection
+from .sections import AtlasSection, SpadeSection
 
 
 def bundle_info(bundle: Bundle) -> dict[str, Any]:
@@ -29,6 +29,7 @@ def bundle_info(bundle: Bundle) -> dict[str, Any]:
         "created_by": manifest.created_by,
         "embedding_dimension": manifest.embedding_dimension,
         "towers": {name: None if tower is None else tower.model_dump(mode="json") for name, tower in towers.items()},
+        "spade": None if manifest.spade is None else _spade(manifest.spade),
         "retrieval": manifest.retrieval.model_dump(),
         "atlas": None if manifest.atlas is None else _atlas(manifest.atlas),
         "calibration": None if manifest.calibration is None else manifest.calibration.model_dump(),
@@ -44,10 +45,23 @@ def bundle_info(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+def _spade(spade: SpadeSection) -> dict[str, Any]:
+    return {
+        "tower": spade.tower.model_dump(mode="json"),
+        "dimension": spade.dimension,
+        "keys": spade.keys,
+        "neighbours": spade.neighbours,
+        "experts": [expert.model_dump(mode="json") for expert in spade.experts],
+        "atlas": None if spade.atlas is None else _atlas(spade.atlas),
+        "calibration": None if spade.calibration is None else spade.calibration.model_dump(),
+    }
+
+
 def _atlas(atlas: AtlasSection) -> dict[str, Any]:
     return {
         "patches": atlas.patch_count,
         "patients": atlas.patient_count,
+        "measure": atlas.measure,
         "markers": list(atlas.markers),
         "positivity": atlas.positivity,
         "clinical_facts": atlas.facts is not None,

@@ -27,16 +27,18 @@ from .sections import (
     Positive,
     Retrieval,
     Section,
+    SpadeSection,
     StudentSection,
     TextTower,
     TrainingSection,
 )
 
-SCHEMA_VERSION: Final = "1.2"
+SCHEMA_VERSION: Final = "1.3"
 """Schema version that this program writes."""
 
-KNOWN_VERSIONS = ("1.1", SCHEMA_VERSION)
-"""Schema versions that this program reads. A bundle of 1.1 has no `training` and no `students`."""
+KNOWN_VERSIONS = ("1.1", "1.2", SCHEMA_VERSION)
+"""Schema versions that this program reads. A bundle of 1.1 has no `training` and no `students`, one of 1.2 no
+`spade`."""
 
 
 MAX_FILES = 10_000
@@ -52,28 +54,30 @@ class Description(Section):
     """All that a manifest says but the table of files; what an exporter hands to `write_bundle`.
 
     Attributes:
-        family: The model family whose procedure the bundle follows.
+        family: The model families whose procedures the bundle follows.
         synthetic: True where the towers were trained on simulated tissue.
         statement: One sentence on what the numbers are worth, shown wherever they are.
         created_by: Product and version that wrote the bundle.
-        embedding_dimension: Length of the towers' output vectors.
+        embedding_dimension: Length of Haiku's vectors; of SPADE's where the bundle holds that alone.
+        he: Haiku's H&E tower; None for a bundle that holds SPADE alone.
         text: None for a model without a text tower (H&E and mIF only).
         atlas: None for a bundle that only embeds, until `atlas add` gives it evidence.
         calibration: None where no held-out patients are known: predictions then have no intervals and never abstain.
         training: None where nobody says whom the towers learned from, as of a published checkpoint.
         students: Small H&E towers that may stand for `he` on a processor, the one to take first.
+        spade: The second family; None for a bundle that holds Haiku alone.
         metrics: The evaluation's numbers, in whatever nesting the exporter likes.
     """
 
-    schema_version: Literal["1.1", "1.2"] = SCHEMA_VERSION
+    schema_version: Literal["1.1", "1.2", "1.3"] = SCHEMA_VERSION
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_-]{0,49}$")]
-    family: Literal["haiku"] = "haiku"
+    family: Literal["haiku", "spade", "haiku+spade"] = "haiku"
     synthetic: bool
     statement: Annotated[str, Field(min_length=1, max_length=1000)]
     created_by: Name
     embedding_dimension: Positive
-    he: HETower
+    he: HETower | None = None
     text: TextTower | None = None
     mif: MifTower | None = None
     retrieval: Retrieval = Retrieval()
@@ -83,20 +87,27 @@ class Description(Section):
     golden: GoldenSection
     heads: tuple[HeadSection, ...] = ()
     students: tuple[StudentSection, ...] = ()
+    spade: SpadeSection | None = None
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
 
     def named_files(self) -> Iterator[str]:
         """Every path that a part of the manifest names."""
-        for tower in (self.he, self.text, self.mif, *self.students):
+        spade = self.spade
+        for tower in (self.he, self.text, self.mif, *self.students, None if spade is None else spade.tower):
             if tower is not None:
                 yield tower.file
                 yield from tower.weights
         if self.text is not None:
             yield self.text.tokenizer
-        if self.atlas is not None:
-            yield from (self.atlas.vectors, self.atlas.patches, self.atlas.pictures)
-            yield from (file for file in (self.atlas.index.file, self.atlas.facts) if file is not None)
-        for cases in (self.calibration, *(student.calibration for student in self.students)):
+        for atlas in (self.atlas, None if spade is None else spade.atlas):
+            if atlas is not None:
+                yield from (atlas.vectors, atlas.patches, atlas.pictures)
+                yield from (file for file in (atlas.index.file, atlas.facts) if file is not None)
+        for cases in (
+            self.calibration,
+            None if spade is None else spade.calibration,
+            *(student.calibration for student in self.students),
+        ):
             if cases is not None:
                 yield cases.file
         if self.training is not None:
@@ -104,6 +115,18 @@ class Description(Section):
         for head in self.heads:
             yield from (head.file, head.cases)
         yield self.golden.file
+
+    def need_he(self) -> HETower:
+        """Haiku's H&E tower, or `BundleContentError`."""
+        if self.he is None:
+            raise self._lacks("H&E tower of Haiku", "It holds SPADE alone; name a bundle of Haiku")
+        return self.he
+
+    def need_spade(self) -> SpadeSection:
+        """The second family, or `BundleContentError`."""
+        if self.spade is None:
+            raise self._lacks("mixture of experts", "It holds Haiku alone; name a bundle of SPADE")
+        return self.spade
 
     def need_text(self) -> TextTower:
         """The text tower, or `BundleContentError`."""
@@ -150,6 +173,8 @@ class Description(Section):
             raise ValueError("training came with schema version 1.2")
         if self.students and self.schema_version == "1.1":
             raise ValueError("students came with schema version 1.2")
+        if self.atlas is not None and self.atlas.measure != "protein":
+            raise ValueError("Haiku's atlas measures proteins")
         if len({head.name for head in self.heads}) != len(self.heads):
             raise ValueError("two heads have the same name")
         if self.text is None and any(head.features == "he+text" for head in self.heads):
@@ -157,7 +182,23 @@ class Description(Section):
         return self
 
     @model_validator(mode="after")
+    def _families_fit(self) -> Self:
+        if self.schema_version in ("1.1", "1.2") and (self.spade is not None or self.he is None):
+            raise ValueError("the second family came with schema version 1.3")
+        held = [name for name, part in (("haiku", self.he), ("spade", self.spade)) if part is not None]
+        if "+".join(held) != self.family:
+            raise ValueError(f"family is {self.family}, but the bundle holds {' and '.join(held) or 'no tower'}")
+        parts = (self.text, self.mif, self.atlas, self.calibration, *self.heads, *self.students)
+        if self.he is None and any(part is not None for part in parts):
+            raise ValueError("a part of Haiku has no H&E tower to go with")
+        if self.he is None and self.spade is not None and self.spade.dimension != self.embedding_dimension:
+            raise ValueError("embedding_dimension is not that of the experts")
+        return self
+
+    @model_validator(mode="after")
     def _students_fit(self) -> Self:
+        if self.he is None:
+            return self
         if len({student.kind for student in self.students}) != len(self.students):
             raise ValueError("two students are of the same kind")
         if any((one.tile_size, one.mpp) != (self.he.tile_size, self.he.mpp) for one in self.students):

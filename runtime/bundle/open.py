@@ -1,7 +1,8 @@
 """Open a bundle, or refuse it whole.
 
-Nothing of a bundle is parsed by a native library before every byte of it has been compared with the manifest's digests,
-and the manifest with its own.
+No file of a bundle is parsed by a native library before every byte of it has been compared with the manifest's digest,
+and the manifest with its own. `open_bundle` returns once that is so for all files; inside a block of `opening_bundle`
+the large ones are still being compared, and what is read was.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 from ..errors import BundleAlteredError, BundleError, BundleNotFoundError, UsageError
-from ._directory import Listing, folder_descriptor, list_files, read_file
+from ._directory import Listing, folder_descriptor, hash_file, list_files, read_file
+from ._verification import Verification
 from .manifest import DIGEST_NAME, MANIFEST_NAME, RESERVED_NAMES, Manifest, parse_manifest
 from .sections import FileEntry
 
@@ -23,7 +27,10 @@ MAX_MANIFEST_BYTES = 8 << 20
 """Largest manifest: 10,000 files at some 200 bytes each, four times over."""
 
 KEPT_FILE_BYTES = 32 << 20
-"""Files up to this size stay in memory as verified; larger ones are read, and hashed, again when asked for."""
+"""Files up to this size stay in memory as verified; larger ones are read and hashed when asked for."""
+
+SHIPPED: Final = {"spade": "embedded_spade"}
+"""Names that stand for a bundle that ships with the product, beside the one that is taken without a name."""
 
 _DIGEST_BYTES = 65
 _GET_AGAIN = "Get the bundle again from where it came from, or export it again."
@@ -31,20 +38,21 @@ _GET_AGAIN = "Get the bundle again from where it came from, or export it again."
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle of which every byte was compared with its manifest.
+    """A bundle of which every byte was compared with its manifest, or is before the block ends that opens it.
 
     Attributes:
         manifest: What the bundle says about itself.
         root: Its folder. For messages; files are read with `read`.
         digest: SHA-256 of `bundle.json`, hexadecimal: names the bundle and, through it, every byte.
-        embedded: True for the bundle that ships with the product.
+        embedded: True for a bundle that ships with the product.
     """
 
     manifest: Manifest
     root: Path
     digest: str
     embedded: bool
-    _kept: Mapping[str, bytes]
+    _kept: Mapping[str, bytes] = field(repr=False)
+    _large: Verification = field(repr=False, compare=False)
 
     def read(self, name: str) -> bytes:
         """The verified bytes of one file that the manifest lists.
@@ -60,6 +68,9 @@ class Bundle:
             return self._kept[name]
         if name not in self.manifest.files:
             raise UsageError(f"The bundle {self.manifest.name} holds no file {name!r}.")
+        return self._large.read(name, lambda: self._read_large(name))
+
+    def _read_large(self, name: str) -> bytes:
         try:
             with folder_descriptor(self.root) as root:
                 return _read_verified(root, name, self.manifest.files[name], hard_links=self.embedded)
@@ -71,7 +82,7 @@ def open_bundle(path: Path | None = None) -> Bundle:
     """Verify a bundle and open it.
 
     Args:
-        path: The bundle's folder; None for the one that ships with the product.
+        path: The bundle's folder; None for the one of Haiku that ships with the product, or a name of `SHIPPED`.
 
     Raises:
         BundleNotFoundError: No bundle is there.
@@ -80,27 +91,59 @@ def open_bundle(path: Path | None = None) -> Bundle:
         BundleSchemaError: The manifest is malformed or of an unknown version.
         BundleError: The file system refuses to read.
     """
-    embedded = path is None
-    root = _embedded_root() if path is None else Path(path)
-    try:
-        with folder_descriptor(root) as descriptor:
-            return _open(root, descriptor, embedded)
-    except (FileNotFoundError, NotADirectoryError):
-        raise BundleNotFoundError(_nowhere(root, embedded)) from None
-    except OSError as error:
-        raise BundleError(f"The bundle {root} can't be read ({error.strerror}). Check its permissions.") from error
+    with opening_bundle(path) as bundle:
+        return bundle
+
+
+@contextmanager
+def opening_bundle(path: Path | None = None) -> Iterator[Bundle]:
+    """Open a bundle whose large files are verified while the block goes on, for what has to start soon.
+
+    What the block reads was verified. That all the rest was too is known only when the block has ended without an
+    error, so nothing may be shown or written before.
+
+    Args:
+        path: As `open_bundle`.
+
+    Raises:
+        BundleError: As `open_bundle`, on entering or on leaving the block.
+    """
+    shipped = "embedded" if path is None else _shipped(Path(path))
+    embedded = shipped is not None
+    root = Path(path or ".") if shipped is None else _shipped_root(shipped)
+    with ExitStack() as held:
+        try:
+            bundle = _open(root, held.enter_context(folder_descriptor(root)), embedded)
+        except (FileNotFoundError, NotADirectoryError):
+            raise BundleNotFoundError(_nowhere(root, embedded)) from None
+        except OSError as error:
+            raise BundleError(f"The bundle {root} can't be read ({error.strerror}). Check its permissions.") from error
+        held.enter_context(bundle._large)
+        yield bundle
 
 
 def _open(root: Path, descriptor: int, embedded: bool) -> Bundle:
     data, digest = _read_manifest(root, descriptor, embedded)
     manifest = parse_manifest(data, str(root))
     _compare_names(manifest, list_files(descriptor))
-    kept = {}
-    for name, entry in manifest.files.items():
-        content = _read_verified(descriptor, name, entry, hard_links=embedded)
-        if entry.size <= KEPT_FILE_BYTES:
-            kept[name] = content
-    return Bundle(manifest, root.resolve(), digest, embedded, kept)
+    kept = {
+        name: _read_verified(descriptor, name, entry, hard_links=embedded)
+        for name, entry in manifest.files.items()
+        if entry.size <= KEPT_FILE_BYTES
+    }
+
+    def check(name: str, given_up: Callable[[], bool]) -> bool:
+        return _verify(descriptor, name, manifest.files[name], embedded, given_up)
+
+    return Bundle(manifest, root.resolve(), digest, embedded, kept, Verification(check, _large_files(manifest)))
+
+
+def _large_files(manifest: Manifest) -> list[str]:
+    """Names of the files that are not kept, the largest first; those of the H&E tower, which most runs read, last."""
+    towers = (manifest.he, None if manifest.spade is None else manifest.spade.tower)
+    soon = {file for tower in towers if tower is not None for file in (tower.file, *tower.weights)}
+    large = [name for name, entry in manifest.files.items() if entry.size > KEPT_FILE_BYTES]
+    return sorted(large, key=lambda name: (name in soon, -manifest.files[name].size))
 
 
 def _read_manifest(root: Path, descriptor: int, embedded: bool) -> tuple[bytes, str]:
@@ -141,14 +184,38 @@ def _read_verified(root: int, name: str, entry: FileEntry, *, hard_links: bool) 
     try:
         data = read_file(root, name, limit=entry.size, hard_links=hard_links)
     except FileNotFoundError:
-        raise BundleAlteredError(f"{name} is missing from the bundle. {_GET_AGAIN}") from None
+        raise _missing(name) from None
     if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise BundleAlteredError(f"{name} of the bundle was altered: it is not the file that was shipped. {_GET_AGAIN}")
+        raise _altered(name)
     return data
 
 
-def _embedded_root() -> Path:
-    return Path(os.fspath(files("haiku_edge.engines") / "embedded"))  # type: ignore[call-overload]
+def _verify(root: int, name: str, entry: FileEntry, hard_links: bool, given_up: Callable[[], bool]) -> bool:
+    """Compare a file with its digest; False where it was given up."""
+    try:
+        found = hash_file(root, name, limit=entry.size, hard_links=hard_links, given_up=given_up)
+    except FileNotFoundError:
+        raise _missing(name) from None
+    if found not in (None, (entry.size, entry.sha256)):
+        raise _altered(name)
+    return found is not None
+
+
+def _missing(name: str) -> BundleAlteredError:
+    return BundleAlteredError(f"{name} is missing from the bundle. {_GET_AGAIN}")
+
+
+def _altered(name: str) -> BundleAlteredError:
+    return BundleAlteredError(f"{name} of the bundle was altered: it is not the file that was shipped. {_GET_AGAIN}")
+
+
+def _shipped(path: Path) -> str | None:
+    """The folder of the bundle that ships under a name, where nothing else of that name is there."""
+    return None if path.exists() else SHIPPED.get(str(path))
+
+
+def _shipped_root(folder: str) -> Path:
+    return Path(os.fspath(files("haiku_edge.engines") / folder))  # type: ignore[call-overload]
 
 
 def _nowhere(root: Path, embedded: bool) -> str:

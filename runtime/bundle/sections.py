@@ -179,6 +179,7 @@ class AtlasSection(Section):
     Attributes:
         facts: Arrow table of the patients' clinical facts, where they are known.
         positivity: When a patch counts as positive for a marker, in one sentence; None where nothing says.
+        measure: What was measured: proteins of mIF patches, or genes of spots; `markers` are then gene symbols.
     """
 
     vectors: BundlePath
@@ -190,11 +191,65 @@ class AtlasSection(Section):
     markers: Annotated[tuple[Name, ...], Field(min_length=1)]
     patch_count: Positive
     patient_count: Positive
+    measure: Literal["protein", "gene"] = "protein"
 
     @model_validator(mode="after")
     def _names_each_marker_once(self) -> Self:
         if len(set(self.markers)) != len(self.markers):
             raise ValueError("a marker is named twice")
+        return self
+
+
+class ExpertSection(Section):
+    """What one expert of a mixture stands for, for those who read its map: the atlas's spots in which it weighs most.
+
+    Attributes:
+        spots: How many they are.
+        organs: Organs that they come from, the commonest first.
+        genes: Genes that are highest in them against all spots, the highest first.
+    """
+
+    spots: Annotated[int, Field(ge=0)]
+    organs: tuple[Name, ...] = ()
+    genes: tuple[Name, ...] = ()
+
+
+class SpadeSection(Section):
+    """SPADE (2506.21857): a tile as a mixture of experts sees it, and an atlas of real spots.
+
+    Its tower gives, side by side, the embedding (`dimension` numbers) and the weight of each expert.
+
+    Attributes:
+        tower: The fused graph: image encoder, routing, experts.
+        dimension: Length of the embedding.
+        keys: What the atlas's vectors are: the spots' own H&E through the image heads, or their counts through the
+            gene heads.
+        neighbours: Spots behind each tile.
+        experts: The experts, in the order of their weights.
+        atlas: The evidence; None for a bundle that only embeds.
+        calibration: None where no held-out patients are known: predictions then have no intervals and never abstain.
+    """
+
+    tower: HETower
+    dimension: Positive
+    keys: Literal["image", "expression"] = "image"
+    neighbours: Annotated[int, Field(ge=1, le=1000)] = 5
+    experts: Annotated[tuple[ExpertSection, ...], Field(min_length=1)]
+    atlas: AtlasSection | None = None
+    calibration: CalibrationSection | None = None
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.atlas is None:
+            if self.calibration is not None:
+                raise ValueError("calibration patients go with an atlas")
+            return self
+        if self.atlas.measure != "gene":
+            raise ValueError("the atlas of spots measures genes")
+        if self.atlas.index.dimension != self.dimension:
+            raise ValueError("the index's dimension is not the embedding's")
+        if self.atlas.index.count != self.atlas.patch_count:
+            raise ValueError("the index does not hold as many vectors as the atlas has spots")
         return self
 
 

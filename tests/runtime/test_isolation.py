@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import subprocess
 import sys
@@ -51,3 +52,28 @@ def test_stopping_the_parent_stops_the_child(tmp_path: Path, monkeypatch: pytest
     parent.send_signal(signal.SIGTERM)
     _, said = parent.communicate(timeout=20)
     assert "was stopped" in said
+
+
+def _kernel_gives_huge_pages_on_request() -> bool:
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return platform.libc_ver()[0] == "glibc" and setting.exists() and "[madvise]" in setting.read_text()
+
+
+@pytest.mark.skipif(not _kernel_gives_huge_pages_on_request(), reason="another C library, or another kernel setting")
+@pytest.mark.parametrize(("own", "expected"), [(None, 17), ("glibc.malloc.hugetlb=0", 18)])
+def test_large_allocations_of_the_child_may_lie_in_huge_pages_unless_its_user_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None, expected: int
+) -> None:
+    code = """
+        import pathlib, re, sys
+        content = bytes(64 << 20)
+        mapped = pathlib.Path("/proc/self/smaps").read_text().split("VmFlags:")
+        sizes = [int(re.search(r"Size: +([0-9]+) kB", part)[1]) for part in mapped[:-1]]
+        flags = [part.splitlines()[0].split() for part in mapped[1:]]
+        sys.exit(17 if any(size >= 64 << 10 and "hg" in own for size, own in zip(sizes, flags)) else 18)
+    """
+    module = _module(tmp_path, monkeypatch, code)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if own:
+        monkeypatch.setenv("GLIBC_TUNABLES", own)
+    assert run_in_child(module, [], reading_slide("slide.svs")) == expected

@@ -26,6 +26,12 @@ from haiku_edge.runtime.errors import (
 )
 
 
+@pytest.fixture(params=[32 << 20, -1], ids=["small", "large"], autouse=True)
+def kept_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether these files count as small, which stay in memory, or as large, which threads verify."""
+    monkeypatch.setattr("haiku_edge.runtime.bundle.open.KEPT_FILE_BYTES", request.param)
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
@@ -144,7 +150,7 @@ def test_the_shipped_bundle_may_be_hard_linked_as_installers_do(
     bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.link(bundle_folder / "towers" / "he.onnx", tmp_path / "second name")
-    monkeypatch.setattr("haiku_edge.runtime.bundle.open._embedded_root", lambda: bundle_folder)
+    monkeypatch.setattr("haiku_edge.runtime.bundle.open._shipped_root", lambda folder: bundle_folder)
     assert open_bundle(None).embedded
     (tmp_path / "second name").write_bytes(b"changed through its second name")
     with pytest.raises(BundleAlteredError):
@@ -328,7 +334,7 @@ def test_a_bundle_reached_by_a_link_to_its_folder_opens(bundle_folder: Path, tmp
 def test_a_large_file_that_changes_after_opening_is_refused_when_read(
     bundle_folder: Path, monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]
 ) -> None:
-    monkeypatch.setattr("haiku_edge.runtime.bundle.open.KEPT_FILE_BYTES", 0)
+    monkeypatch.setattr("haiku_edge.runtime.bundle.open.KEPT_FILE_BYTES", -1)
     bundle = open_bundle(bundle_folder)
     assert bundle.read("towers/he.onnx") == contents["towers/he.onnx"]
     (bundle_folder / "towers" / "he.onnx").write_bytes(b"x" * len(contents["towers/he.onnx"]))
@@ -340,8 +346,9 @@ def test_a_large_file_that_changes_after_opening_is_refused_when_read(
 
 
 def test_a_change_on_disk_after_opening_does_not_reach_what_was_kept(
-    bundle_folder: Path, contents: dict[str, bytes]
+    bundle_folder: Path, monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes]
 ) -> None:
+    monkeypatch.setattr("haiku_edge.runtime.bundle.open.KEPT_FILE_BYTES", 32 << 20)
     bundle = open_bundle(bundle_folder)
     (bundle_folder / "towers" / "he.onnx").write_bytes(b"evil")
     assert bundle.read("towers/he.onnx") == contents["towers/he.onnx"]

@@ -94,7 +94,7 @@ def test_a_bundle_of_the_earlier_schema_is_read_and_written_in_the_new(bundle_fo
     assert old.manifest.schema_version == "1.1" and not read_known_patients(old)
     description = Description.model_validate_json(old.manifest.model_dump_json(exclude={"files"}))
     write_bundle(tmp_path / "new", description, {name: old.read(name) for name in old.manifest.files})
-    assert json.loads((tmp_path / "new" / "bundle.json").read_text())["schema_version"] == "1.2"
+    assert json.loads((tmp_path / "new" / "bundle.json").read_text())["schema_version"] == "1.3"
 
 
 def test_the_earlier_schema_has_no_training(folder: Path) -> None:
