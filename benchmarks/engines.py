@@ -2,6 +2,7 @@
 
 Each row is a process of its own, so that start-up and memory are its own. Embedded towers have their trained weights
 and golden cases; the others have seeded weights and simulated tissue, so that their int8 cosines only indicate.
+Towers whose input has no fixed size are there at several: virtues-20 has 20 channels, biomedbert-200 has 200 tokens.
 
     [BENCH_THREADS=1] python benchmarks/engines.py [--quick] [--towers he vit-s-16 …] [--engines onnxruntime openvino …]
 """
@@ -9,37 +10,22 @@ and golden cases; the others have seeded weights and simulated tissue, so that t
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
+from engine_towers import CASES, ROWS, THREADS, WORK, Case, Inputs, prepare, read_tower, rows_of
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parents[1]
-WORK = ROOT / "build/bench-engines"
-EMBEDDED = ROOT / "engines/embedded"
-GOLDEN = {
-    "he": {"tiles": "he_tiles"},
-    "text": {"input_ids": "input_ids", "attention_mask": "attention_mask"},
-    "mif": {"patches": "mif_patches", "markers": "mif_markers"},
-}
-SIZES = {
-    "vit-s-16": {"side": 224, "patch": 16, "width": 384, "hidden": 1536, "heads": 6, "layers": 12},
-    "vit-l-14": {"side": 224, "patch": 14, "width": 1024, "hidden": 4096, "heads": 16, "layers": 24},
-    "musk": {"side": 384, "patch": 16, "width": 1024, "hidden": 4096, "heads": 16, "layers": 24},
-}
-TOWERS = (*GOLDEN, *SIZES)
 ENGINES = {
     "torch eager fp32": "",
     "torch.compile fp32": "",
@@ -58,19 +44,11 @@ ENGINES = {
 """What runs, and the graph that it runs."""
 
 COLUMNS = ("engine", "1 /s", "8 /s", "/CPU s", "ms", "start s", "peak MB", "private", "cosine", "GF/s", "%", "% CPU")
-ROWS = 8
 SLOW = 2.0
 """Seconds a tile from which batches of 8 are left out: such towers fill the processor with one tile."""
 
 FEW = 3
 """Tiles by which such towers are compared with fp32."""
-
-CALIBRATED_ON = 4
-SEED = 11
-DIMENSION = 512
-THREADS = int(os.environ.get("BENCH_THREADS", 0)) or len(os.sched_getaffinity(0))
-
-Inputs = dict[str, np.ndarray]
 
 
 class Timing(NamedTuple):
@@ -87,116 +65,7 @@ class Timing(NamedTuple):
     cpu_rate: float
 
 
-# --- preparing: graphs, variants, inputs and reference of one tower ---------------------------------------------------
-
-
-def prepare(name: str) -> None:
-    """Write all that the rows of a tower need into its folder; a folder that is whole already stays."""
-    folder = WORK / name
-    if (folder / "facts.json").exists():
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    tower, inputs = (embedded_tower if name in GOLDEN else seeded_tower)(name, folder)
-    import torch
-
-    torch.save(tower, folder / "tower.pt")
-    np.savez(folder / "inputs.npz", **inputs)
-    facts = {"gflop": gflop(tower, inputs)}
-    del tower
-    gc.collect()
-    write_variants(folder, [rows_of(inputs, i, i + 1) for i in range(CALIBRATED_ON)])
-    reference = open_engine("onnxruntime fp32", folder)
-    np.save(folder / "reference.npy", embed_in(reference, inputs, 1))
-    (folder / "facts.json").write_text(json.dumps(facts))
-
-
-def embedded_tower(name: str, folder: Path) -> tuple[Any, Inputs]:
-    """A tower of the embedded bundle; for torch, one of the same size, whose weights do not matter to its speed."""
-    from haiku_edge.export.model import MifConfig, TowersConfig, build_towers
-
-    with np.load(EMBEDDED / "golden/cases.npz") as cases:
-        found = {key: cases[stored] for key, stored in GOLDEN[name].items()}
-    inputs = {key: np.resize(array, (ROWS, *array.shape[1:])) for key, array in found.items()}
-    markers = int(inputs["markers"].max()) if "markers" in inputs else 1
-    towers = build_towers(TowersConfig(mif=MifConfig(markers=markers)), SEED)
-    towers.train(False)
-    (folder / "fp32.onnx").write_bytes((EMBEDDED / f"towers/{name}.onnx").read_bytes())
-    halve(folder)
-    return towers.for_inference().modules()[name], inputs
-
-
-def seeded_tower(name: str, folder: Path) -> tuple[Any, Inputs]:
-    """A tower of published size with seeded weights."""
-    import torch
-
-    from haiku_edge.export.graph import trace_tower, write_graph
-    from haiku_edge.export.model import HeConfig, HeTower, prepare_tower
-
-    torch.manual_seed(SEED)
-    tower = prepare_tower(HeTower(HeConfig(256, stem=(), **SIZES[name]), DIMENSION).eval())
-    for storage, stem in (("fp32", "fp32"), ("fp16", "half")):
-        write_graph(tower, trace_tower(tower), folder, stem, storage=storage)
-        gc.collect()
-    return tower, {"tiles": simulated_tiles()}
-
-
-def simulated_tiles() -> np.ndarray:
-    """(ROWS, 256, 256, 3) uint8 tiles of simulated patients."""
-    from haiku_edge.export.synthetic import render_region, simulate_cohort
-
-    return np.stack([render_region(patient, 256, 256).he for patient in simulate_cohort(ROWS, seed=SEED)])
-
-
-def halve(folder: Path) -> None:
-    """The embedded graph with its matrices stored as fp16, as `export` would write it."""
-    from onnx import helper, numpy_helper
-
-    from haiku_edge.export.engines.graphs import inline
-
-    model = inline(read_tower(folder, "fp32"))
-    for tensor in list(model.graph.initializer):
-        values = numpy_helper.to_array(tensor)
-        if values.dtype == np.float32 and values.ndim >= 2 and values.size >= 4096:
-            name = tensor.name
-            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.fp16"))
-            model.graph.node.insert(0, helper.make_node("Cast", [f"{name}.fp16"], [name], to=1))
-    (folder / "half.onnx").write_bytes(model.SerializeToString())
-
-
-def write_variants(folder: Path, batches: list[Inputs]) -> None:
-    """The int8 graphs and the prepacked files."""
-    from haiku_edge.export.engines.quantise import compress_weights, quantise_dynamic, quantise_static
-    from haiku_edge.runtime.engine.onnx import save_prepacked
-
-    model = read_tower(folder, "fp32")
-    (folder / "weights.onnx").write_bytes(compress_weights(model))
-    (folder / "dynamic.onnx").write_bytes(quantise_dynamic(model, batches))
-    (folder / "static.onnx").write_bytes(quantise_static(model, batches))
-    (folder / "static-openvino.onnx").write_bytes(quantise_static(model, batches, target="openvino"))
-    (folder / "prepacked").mkdir()
-    save_prepacked(model, folder / "prepacked", THREADS)
-
-
-def gflop(tower: Any, inputs: Inputs) -> float:
-    """10⁹ floating-point operations an item (two a multiplication), as PyTorch counts them."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        tower(**{key: torch.from_numpy(array[:1]) for key, array in inputs.items()})
-    return float(counter.get_total_flops()) / 1e9
-
-
 # --- measuring one row, in a process of its own -----------------------------------------------------------------------
-
-
-def read_tower(folder: Path, graph: str) -> Any:
-    """A graph of the folder as a bundle would hand it over."""
-    from haiku_edge.runtime.engine.model import TowerModel
-
-    weights = {path.name: path.read_bytes() for path in folder.glob(f"{graph}.weights")}
-    return TowerModel(folder.name, "0" * 64, (folder / f"{graph}.onnx").read_bytes(), weights)
 
 
 def open_engine(engine: str, folder: Path) -> Callable[..., np.ndarray]:
@@ -235,12 +104,10 @@ def open_torch(engine: str, folder: Path) -> Callable[..., np.ndarray]:
     return call
 
 
-def measure(engine: str, name: str, spawned: float, seconds: float) -> dict[str, float]:
+def measure(engine: str, case: Case, spawned: float, seconds: float) -> dict[str, float]:
     """Start-up, memory, speed and agreement of one engine."""
-    folder = WORK / name
-    with np.load(folder / "inputs.npz") as stored:
-        inputs = {key: stored[key] for key in stored.files}
-    call = open_engine(engine, folder)
+    inputs = case.inputs()
+    call = open_engine(engine, case.folder)
     call(**rows_of(inputs, 0, 1))
     found = {"start": time.time() - spawned, "anonymous": memory("RssAnon")}
     one = timed(lambda: call(**rows_of(inputs, 0, 1)), seconds)
@@ -249,12 +116,12 @@ def measure(engine: str, name: str, spawned: float, seconds: float) -> dict[str,
     if size > 1:
         eight = timed(lambda: call(**inputs), seconds)
         found |= {"eight": ROWS * eight.rate, "cpu_rate": max(one.cpu_rate, ROWS * eight.cpu_rate)}
-    if name not in GOLDEN or not engine.startswith("torch"):
+    if not (case.trained and engine.startswith("torch")):
         count = ROWS if size > 1 else FEW
         vectors = embed_in(call, rows_of(inputs, 0, count), size)
-        cosines = rowwise_cosine(vectors, np.load(folder / "reference.npy")[:count])
+        cosines = rowwise_cosine(vectors, case.reference()[:count])
         found |= {"least": float(cosines.min()), "mean": float(cosines.mean())}
-    return found | {"peak": memory("VmHWM"), "gflop": json.loads((folder / "facts.json").read_text())["gflop"]}
+    return found | {"peak": memory("VmHWM"), "gflop": case.gflop()}
 
 
 def embed_in(call: Callable[..., np.ndarray], inputs: Inputs, size: int) -> np.ndarray:
@@ -267,11 +134,6 @@ def rowwise_cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(n,) cosines of two (n, d) arrays."""
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     return np.asarray(np.sum(one * other, axis=1) / lengths)
-
-
-def rows_of(inputs: Mapping[str, np.ndarray], start: int, stop: int) -> Inputs:
-    """Some rows of every input."""
-    return {key: array[start:stop] for key, array in inputs.items()}
 
 
 def timed(action: Callable[[], object], seconds: float) -> Timing:
@@ -330,7 +192,7 @@ def report(name: str, engines: list[str], seconds: float, console: Console) -> N
         spawned = str(time.time())
         found = rows[engine] = child("--row", engine, name, spawned, "--seconds", str(seconds))
         table.add_row(engine, *(cells(found, limits) if "failed" not in found else (str(found["why"])[:40],)))
-        (WORK / name / "figures.json").write_text(json.dumps({"limits": limits, "rows": rows}, indent=1))
+        (WORK / f"{name}.json").write_text(json.dumps({"limits": limits, "rows": rows}, indent=1))
     console.print(f"{name}: {limits['fp32']:.0f} GFLOP/s in fp32 and {limits['bf16']:.0f} in bf16 at best", table)
 
 
@@ -357,7 +219,7 @@ def main() -> None:
     """Prepare, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the embedded H&E tower and ViT-S, a moment each")
-    parser.add_argument("--towers", nargs="+", choices=TOWERS)
+    parser.add_argument("--towers", nargs="+", choices=CASES)
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--prepare", help=argparse.SUPPRESS)
@@ -372,16 +234,16 @@ def main() -> None:
         print(json.dumps(gemm_rates()))
     elif options.row:
         engine, name, spawned = options.row
-        print(json.dumps(measure(engine, name, float(spawned), seconds)))
+        print(json.dumps(measure(engine, CASES[name], float(spawned), seconds)))
     else:
-        run_all(options.towers or (("he", "vit-s-16") if options.quick else TOWERS), options.engines, seconds)
+        run_all(options.towers or (["he", "vit-s-16"] if options.quick else list(CASES)), options.engines, seconds)
 
 
-def run_all(towers: tuple[str, ...], engines: list[str], seconds: float) -> None:
+def run_all(towers: list[str], engines: list[str], seconds: float) -> None:
     """Every row of every tower."""
     console = Console(width=150)
     for name in towers:
-        prepared = child("--prepare", name)
+        prepared = child("--prepare", CASES[name].tower)
         if "failed" in prepared:
             console.print(f"{name} could not be prepared: {prepared['why']}")
             continue

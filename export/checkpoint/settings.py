@@ -54,27 +54,34 @@ def read_settings(directory: Path, base: TowersConfig | None = None) -> HaikuSet
         CheckpointIncompleteError: The file is missing.
         CheckpointLayoutError: It is no JSON object, lacks a field, or asks for what the published model is not.
     """
+    return parse_settings(read_config(directory), base or published_config())
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Read `config.json`, whatever it says; see `read_settings` for what it raises."""
     data = read_small_file(directory / CONFIG_FILE, MAX_CONFIG_BYTES)
     try:
         values = json.loads(data)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise _wrong(f"is not JSON ({type(error).__name__})") from None
+        raise wrong_config(f"is not JSON ({type(error).__name__})") from None
     if not isinstance(values, dict):
-        raise _wrong("holds no JSON object")
-    return parse_settings(values, base or published_config())
+        raise wrong_config("holds no JSON object")
+    return values
 
 
 def parse_settings(values: Mapping[str, Any], base: TowersConfig) -> HaikuSettings:
     """Turn the fields of config.json into settings; see `read_settings`."""
     if values.get("shared_projection"):
-        raise _wrong("asks for a shared projection head (shared_projection), which the released model does not have")
+        raise wrong_config(
+            "asks for a shared projection head (shared_projection), which the released model does not have"
+        )
     esm = _markers(values, "esm_marker_names")
     learned = tuple(name for name in _markers(values, "known_markers") if name not in esm)
     if not esm + learned:
-        raise _wrong("names no marker")
+        raise wrong_config("names no marker")
     with_text = values.get("use_text", True)
     if not isinstance(with_text, bool):
-        raise _wrong("has a field use_text that is neither true nor false")
+        raise wrong_config("has a field use_text that is neither true nor false")
     return HaikuSettings(
         towers=_sizes(values, base, len(esm + learned), with_text),
         esm_markers=esm,
@@ -86,11 +93,11 @@ def parse_settings(values: Mapping[str, Any], base: TowersConfig) -> HaikuSettin
 def _sizes(values: Mapping[str, Any], base: TowersConfig, markers: int, with_text: bool) -> TowersConfig:
     width, token = _positive(values, "codex_dim"), _positive(values, "marker_model_dim")
     if width != token:
-        raise _wrong(f"has codex_dim {width} and marker_model_dim {token}, which must be the same")
+        raise wrong_config(f"has codex_dim {width} and marker_model_dim {token}, which must be the same")
     text = None
     if with_text:
         if base.text is None:
-            raise _wrong("asks for a text tower, and the sizes given hold none")
+            raise wrong_config("asks for a text tower, and the sizes given hold none")
         text = replace(base.text, width=_positive(values, "text_dim"))
     return TowersConfig(
         dimension=_positive(values, "projection_dim"),
@@ -103,7 +110,7 @@ def _sizes(values: Mapping[str, Any], base: TowersConfig, markers: int, with_tex
 def _positive(values: Mapping[str, Any], field: str) -> int:
     number = _field(values, field)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= 1 << 16:
-        raise _wrong(f"has a field {field} that is no size")
+        raise wrong_config(f"has a field {field} that is no size")
     return number
 
 
@@ -111,7 +118,7 @@ def _markers(values: Mapping[str, Any], field: str) -> tuple[str, ...]:
     """Names in file order, '.' written as '_' because no key of a state may hold one; each once."""
     names = _field(values, field)
     if not isinstance(names, list) or len(names) > _MAX_MARKERS or not all(_is_name(name) for name in names):
-        raise _wrong(f"has a field {field} that is no list of marker names")
+        raise wrong_config(f"has a field {field} that is no list of marker names")
     return tuple(dict.fromkeys(name.replace(".", "_") for name in names))
 
 
@@ -121,11 +128,12 @@ def _is_name(name: object) -> bool:
 
 def _field(values: Mapping[str, Any], field: str) -> Any:
     if field not in values:
-        raise _wrong(f"lacks the field {field}")
+        raise wrong_config(f"lacks the field {field}")
     return values[field]
 
 
-def _wrong(what: str) -> CheckpointLayoutError:
+def wrong_config(what: str) -> CheckpointLayoutError:
+    """The error that says what is the matter with config.json."""
     return CheckpointLayoutError(
         f"{CONFIG_FILE} of the checkpoint {what}. Use the file that was released with these weights."
     )

@@ -14,7 +14,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from ..model import HeTower, MifTower, MobileTower, TextTower, Towers
+from ..model import HeTower, MifTower, MobileTower, TextTower, TileEncoder, Towers
 from ..tower_graphs import TowerGraphs
 
 OPSET = 20
@@ -32,18 +32,17 @@ def export_towers(towers: Towers) -> TowerGraphs:
     return TowerGraphs(*(serialise(trace_tower(tower)) for tower in (towers.he, towers.mif, towers.text)))
 
 
-def trace_tower(tower: HeTower | MobileTower | MifTower | TextTower) -> ir.Model:
+def trace_tower(tower: HeTower | MobileTower | TileEncoder | MifTower | TextTower) -> ir.Model:
     """Trace any tower; its weights stay where they are, in memory or mapped from a file."""
-    if isinstance(tower, HeTower | MobileTower):
-        return _trace_he(tower)
+    if isinstance(tower, HeTower | MobileTower | TileEncoder):
+        return trace_tiles(tower, tower.config.tile)
     return _trace_mif(tower) if isinstance(tower, MifTower) else _trace_text(tower)
 
 
-def _trace_he(tower: HeTower | MobileTower) -> ir.Model:
-    """With input `tiles` uint8 (n, s, s, 3)."""
-    side = tower.config.tile
+def trace_tiles(tower: nn.Module, side: int) -> ir.Model:
+    """Trace a module with input `tiles` uint8 (n, side, side, 3)."""
     tiles = torch.randint(0, 256, (3, side, side, 3), dtype=torch.uint8)
-    return _trace(tower, {"tiles": tiles}, {"tiles": {0: torch.export.Dim("batch")}})
+    return trace_module(tower, {"tiles": tiles}, {"tiles": {0: torch.export.Dim("batch")}})
 
 
 def _trace_mif(tower: MifTower) -> ir.Model:
@@ -53,7 +52,7 @@ def _trace_mif(tower: MifTower) -> ir.Model:
     markers = torch.arange(5).expand(3, 5).contiguous() % (tower.config.markers + 1)
     batch, channels = torch.export.Dim("batch"), torch.export.Dim("channels")
     shapes = {"patches": {0: batch, 1: channels}, "markers": {0: batch, 1: channels}}
-    return _trace(tower, {"patches": patches, "markers": markers}, shapes)
+    return trace_module(tower, {"patches": patches, "markers": markers}, shapes)
 
 
 def _trace_text(tower: TextTower) -> ir.Model:
@@ -61,7 +60,7 @@ def _trace_text(tower: TextTower) -> ir.Model:
     ids = torch.randint(0, tower.config.vocabulary, (3, 11))
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=tower.config.length)
     shapes = {"input_ids": {0: batch, 1: length}, "attention_mask": {0: batch, 1: length}}
-    return _trace(tower, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, shapes)
+    return trace_module(tower, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, shapes)
 
 
 def serialise(traced: ir.Model) -> bytes:
@@ -71,8 +70,14 @@ def serialise(traced: ir.Model) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _trace(tower: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any]) -> ir.Model:
-    """Run the dynamo exporter."""
+def trace_module(tower: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any]) -> ir.Model:
+    """Run the dynamo exporter.
+
+    Args:
+        tower: A module in evaluation that gives one tensor.
+        inputs: Examples of what it takes, by name.
+        shapes: Input → axis → name of a length that may change.
+    """
     if tower.training:
         raise ValueError("A tower is exported as it infers: pass Towers.for_inference(), not a tower in training.")
     with quiet_export():

@@ -85,6 +85,18 @@ def write_graph(
     return GraphFiles(graph, (weights,), storage)
 
 
+def halve_graph(graph: bytes, kept: Sequence[NDArray[np.float32]]) -> bytes:
+    """Store the matrices of a graph as fp16, as `write_graph` does; its weights lie inside it.
+
+    Args:
+        graph: Serialised ONNX.
+        kept: Matrices that stay fp32.
+    """
+    model = ir.from_proto(onnx.load_from_string(graph))
+    _halve(model, kept)
+    return serialise(model)
+
+
 def _constants(traced: ir.Model) -> Iterator[tuple[str, ir.Value, ir.TensorProtocol]]:
     for name, value in traced.graph.initializers.items():
         if value.const_value is not None:

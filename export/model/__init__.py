@@ -8,6 +8,7 @@ from .heads import ProjectionHead, unit
 from .mobile import MobileConfig, MobileTower
 from .musk import HeTower
 from .resize import Resize
+from .spade import Expert, Mixture, MixtureConfig, ResidualHead, SpadeTower, soft_target_loss
 from .standardise import Standardise
 from .student import (
     KINDS,
@@ -19,28 +20,39 @@ from .student import (
     save_student,
     student_config,
 )
+from .tile_encoder import TileEncoder, TileEncoderConfig
 from .towers import Towers, build_towers, count_parameters, prepare_tower, read_towers, save_towers
 from .virtues import MarkerTable, MifTower
+from .vit import VisionTransformer, VitConfig
 
 __all__ = [
     "KINDS",
+    "Expert",
     "HeConfig",
     "HeTower",
     "Kind",
     "MarkerTable",
     "MifConfig",
     "MifTower",
+    "Mixture",
+    "MixtureConfig",
     "MobileConfig",
     "MobileTower",
     "ProjectionHead",
+    "ResidualHead",
     "Resize",
+    "SpadeTower",
     "Standardise",
     "StudentConfig",
     "StudentTower",
     "TextConfig",
     "TextTower",
+    "TileEncoder",
+    "TileEncoderConfig",
     "Towers",
     "TowersConfig",
+    "VisionTransformer",
+    "VitConfig",
     "build_student",
     "build_towers",
     "count_parameters",
@@ -50,6 +62,7 @@ __all__ = [
     "read_towers",
     "save_student",
     "save_towers",
+    "soft_target_loss",
     "student_config",
     "unit",
 ]
