@@ -28,6 +28,7 @@ from .options import (
     DebugOption,
     DeviceOption,
     ExcludePatientOption,
+    FamilyOption,
     ForceOption,
     JsonOption,
     MppOption,
@@ -37,6 +38,8 @@ from .options import (
     TowerOption,
 )
 from .retrieve_app import retrieve
+from .spade_evaluation_app import app as spade_evaluation_app
+from .spots_app import app as spots_app
 from .train_app import app as train_app
 
 app = typer.Typer(
@@ -90,9 +93,10 @@ def predict(
     threads: ThreadsOption = None,
     strict: StrictOption = False,
     tower: TowerOption = "auto",
+    family: FamilyOption = "auto",
     debug: DebugOption = False,
 ) -> None:
-    """Predict a slide's biomarkers, with the measured mIF patches behind them."""
+    """Predict a slide's biomarkers, with the measured mIF patches (or spots) behind them."""
     from haiku_edge.runtime.isolation import in_child, reading_slide, run_in_child
 
     with reported(debug):
@@ -115,6 +119,7 @@ def predict(
             threads=threads,
             strict=strict,
             tower=tower,
+            family=family,
         )
         run(slide, clinical, options, as_json=json)
 
@@ -152,9 +157,11 @@ app.command()(retrieve)
 app.command()(embed)
 evaluate_app.command("counterfactual")(evaluate_counterfactual)
 add_heads_to(evaluate_app, train_app)
+evaluate_app.add_typer(spade_evaluation_app, name="spade")
 for name, commands in (
     ("export", export_app),
     ("atlas", atlas_app),
+    ("spots", spots_app),
     ("train", train_app),
     ("evaluate", evaluate_app),
     ("bundle", bundle_app),

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from haiku_edge.export.evaluation.demonstration import MarkerAgreement, compare_with_truth
 from haiku_edge.export.synthetic import Demo, write_demo
+from haiku_edge.export.synthetic.spots import write_gene_truth
 from haiku_edge.runtime.atlas import open_atlas
 from haiku_edge.runtime.atomic import make_directory
 from haiku_edge.runtime.bundle import open_bundle
@@ -25,7 +26,8 @@ def run(out: Path, seed: int, *, only_slide: bool) -> None:
     make_directory(out)
     with terminal.status("Simulating a section"):
         demo = write_demo(out, seed)
-    for path in (demo.slide, demo.notes, demo.truth):
+        genes = write_gene_truth(demo)
+    for path in (demo.slide, demo.notes, demo.truth, genes):
         terminal.print(str(path), highlight=False, soft_wrap=True)
     if only_slide:
         terminal.print(RESEARCH_USE_ONLY, highlight=False)

@@ -89,17 +89,17 @@ def _groups(bundle: Bundle, tiles: Tiles) -> tuple[Group, ...]:
     if (tiles.slides is None) == (tiles.dataset is None):
         raise UsageError("Say where the tiles come from: --slides DIR, or --dataset DIR.")
     if tiles.slides is not None:
-        return slide_groups(tiles.slides, manifest.he, tiles.most, _say)
+        return slide_groups(tiles.slides, manifest.need_he(), tiles.most, _say)
     assert tiles.dataset is not None
     markers = () if manifest.atlas is None else manifest.atlas.markers
-    return dataset_groups(open_dataset(tiles.dataset), manifest.he, tiles.most, markers)
+    return dataset_groups(open_dataset(tiles.dataset), manifest.need_he(), tiles.most, markers)
 
 
 def _calibration(bundle: Bundle, folder: Path | None) -> tuple[Group, ...]:
     if folder is None:
         return ()
     bundle.manifest.need_calibration()
-    return dataset_groups(open_dataset(folder), bundle.manifest.he, EVERY, roles=False)
+    return dataset_groups(open_dataset(folder), bundle.manifest.need_he(), EVERY, roles=False)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,20 @@ UNEXPECTED = 99
 """Exit code of a fault in haiku-edge itself."""
 
 EXPORT_PACKAGES = frozenset(
-    {"h5py", "lifelines", "onnx", "onnxscript", "safetensors", "skimage", "sklearn", "tensorboardX", "torch", "zarr"}
+    {
+        "anndata",
+        "h5py",
+        "lifelines",
+        "onnx",
+        "onnxscript",
+        "safetensors",
+        "scipy",
+        "skimage",
+        "sklearn",
+        "tensorboardX",
+        "torch",
+        "zarr",
+    }
 )
 """What only the export extra installs."""
 

@@ -35,7 +35,7 @@ def run_haiku(
     if storage not in get_args(Storage):
         raise UsageError(f"--storage {storage} is none of {', '.join(get_args(Storage))}.")
     progress = TerminalProgress(Console(stderr=True))
-    with _stoppable():
+    with stoppable():
         try:
             exported = export_haiku(
                 checkpoint,
@@ -57,7 +57,7 @@ def run_haiku(
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the work as Ctrl-C does, so that gigabytes of unfinished files are cleared away."""
 
     def stop(number: int, frame: object) -> None:

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from .errors import reported
+from .export_spade_app import spade
 from .options import DebugOption, ForceOption, JsonOption
 
 app = typer.Typer(no_args_is_help=True, help="Make a bundle from a licensed checkpoint.")
+app.command()(spade)
 
 
 @app.command()

@@ -22,7 +22,7 @@ FeaturesOption = Annotated[
 FoldsOption = Annotated[int, typer.Option("--folds", help="Outer folds of patients.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Another seed draws other folds and networks.")]
 PresetOption = Annotated[
-    str, typer.Option("--preset", help="Settings: mil, ridge, melanoma, crc-outcome or crc-survival.")
+    str, typer.Option("--preset", help="Settings: mil, abmil, transmil, ridge, melanoma, crc-outcome, crc-survival …")
 ]
 TargetOption = Annotated[str, typer.Option("--target", help="Clinical fact to predict.")]
 ClassesOption = Annotated[

@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 
 BundleOption = Annotated[
-    Path | None, typer.Option("--bundle", help="Bundle directory; the embedded one by default.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--bundle",
+        help="Bundle directory; the embedded one of Haiku by default. `spade` is the embedded one of SPADE.",
+        show_default=False,
+    ),
 ]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="auto, tensorrt, cuda or cpu. `auto` steps down and says why.")
@@ -37,6 +42,9 @@ TowerOption = Annotated[
     typer.Option(
         "--tower", help="auto, teacher or student. `auto` takes the bundle's student, if any, where only a CPU runs."
     ),
+]
+FamilyOption = Annotated[
+    str, typer.Option("--family", help="auto, haiku (proteins) or spade (genes); `auto` is all that the bundle holds.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a finished result.")]
 

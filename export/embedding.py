@@ -56,7 +56,7 @@ def open_towers(bundle: Bundle, *, device: str = "auto", threads: int | None = N
     manifest = bundle.manifest
     he, mif, text = (
         None if tower is None else open_tower(bundle, tower, device=device, threads=threads, kept=True)
-        for tower in (manifest.he, manifest.mif, manifest.text)
+        for tower in (manifest.need_he(), manifest.mif, manifest.text)
     )
     assert he is not None
     tokenizer = None
@@ -295,7 +295,7 @@ def _plain(key: str) -> str:
 
 
 def _check_resolution(bundle: Bundle, dataset: PatchDataset, any_mpp: bool) -> None:
-    wanted = bundle.manifest.he.mpp if bundle.manifest.mif is None else bundle.manifest.mif.mpp
+    wanted = bundle.manifest.need_he().mpp if bundle.manifest.mif is None else bundle.manifest.mif.mpp
     if dataset.mpp is None or any_mpp or abs(dataset.mpp / wanted - 1) <= MPP_TOLERANCE:
         return
     raise PatchShapeError(

@@ -6,17 +6,9 @@ memory never holds the model twice. Everything is made in a folder beside the bu
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import gc
-import hashlib
-import os
-import re
 import shutil
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from haiku_edge.runtime import bundle as parts
-from haiku_edge.runtime.atomic import make_directory, output_error
+from haiku_edge.runtime.atomic import output_error
 from haiku_edge.runtime.bundle import Description, GoldenSection, HETower, KnownPatients, Manifest, open_bundle
 from haiku_edge.runtime.errors import DiskFullError, UsageError
 from haiku_edge.runtime.inference.progress import Progress, Silent
@@ -44,13 +36,12 @@ from .graph.store import INLINE_BELOW
 from .model import HeTower, MifTower, TextTower, TowersConfig, prepare_tower
 from .trained_on import training_part
 from .vocabulary import canonical_panel, read_marker_vectors
+from .work_folder import StageTimes, bundle_name, files_digest, work_folder
 
 GOLDEN_FILE = "golden/cases.npz"
 TOKENIZER_FILE = "tokenizer/tokenizer.json"
 _MEGABYTE = 1 << 20
 _SPARE_BYTES = 64 * _MEGABYTE
-_CHUNK = 4 * _MEGABYTE
-_WORK_SUFFIX = ".export"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +92,19 @@ def export_haiku(
         OutputError: The bundle can't be written, or something is there already.
         DatasetError: The atlas's dataset, or a new marker, is refused.
     """
-    told, clock = progress or Silent(), _Clock()
+    told, clock = progress or Silent(), StageTimes()
     check_replaceable(out, force=force)
     dataset = None if atlas is None else open_dataset(atlas)
     if dataset is not None:
         refuse_person_names(dataset.patients.tolist(), dataset.name)
     with clock.stage(told, "Reading the checkpoint"):
         released = _read(checkpoint, markers, sizes)
-        digest = _digest(released.files)
+        digest = files_digest(released.files)
     if dataset is not None:
         # A panel that the model does not know, or a patient that it does, is refused before the work begins.
         canonical_panel(dataset.markers, released.markers)
         refuse_trained_on(dataset, released.known)
-    with _work_folder(out) as work:
+    with work_folder(out) as work:
         _check_room(released, work, out, storage)
         try:
             written = _export_towers(released, work, storage, inline_below, told, clock)
@@ -171,60 +162,6 @@ class _Written:
     golden: bytes
 
 
-class _Clock:
-    """Wall time of each stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, progress: Progress, name: str) -> Iterator[None]:
-        """Tell of a stage, and time it."""
-        began = time.perf_counter()
-        progress.start(name)
-        try:
-            yield
-        finally:
-            progress.finish()
-        self.seconds[name] = round(time.perf_counter() - began, 1)
-
-
-@contextmanager
-def _work_folder(out: Path) -> Iterator[Path]:
-    """A folder on the bundle's own disk, gone at the end whatever happens.
-
-    What a killed export left is cleared away first: a folder whose lock nobody holds.
-    """
-    parent = out.absolute().parent
-    make_directory(parent)
-    _clear_leftovers(parent, out.name)
-    try:
-        work = Path(tempfile.mkdtemp(dir=parent, prefix=f".{out.name}.", suffix=_WORK_SUFFIX))
-    except OSError as error:
-        raise output_error(error, out) from error
-    lock = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with contextlib.suppress(OSError):  # some network disks have no locks
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        os.close(lock)
-
-
-def _clear_leftovers(parent: Path, name: str) -> None:
-    for folder in parent.iterdir():
-        if not (folder.name.startswith(f".{name}.") and folder.name.endswith(_WORK_SUFFIX)) or folder.is_symlink():
-            continue
-        with contextlib.suppress(OSError):
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(lock)
-
-
 def _check_room(released: Checkpoint, work: Path, out: Path, storage: Storage) -> None:
     """Say at once that the disk is too small, not after minutes."""
     modules = released.towers().modules().values()
@@ -239,7 +176,7 @@ def _check_room(released: Checkpoint, work: Path, out: Path, storage: Storage) -
 
 
 def _export_towers(
-    released: Checkpoint, work: Path, storage: Storage, inline_below: int, told: Progress, clock: _Clock
+    released: Checkpoint, work: Path, storage: Storage, inline_below: int, told: Progress, clock: StageTimes
 ) -> _Written:
     text = released.config.text
     tokenizer = None if text is None or released.tokenizer is None else _tokenizer(released.tokenizer, text.length)
@@ -343,19 +280,3 @@ def _with_atlas(folder: Path, draft: _Draft, dataset: PatchDataset, known: Known
     files: dict[str, Content] = {name: folder / name for name in manifest.files}
     contents = {**files, **built.contents}
     return _Draft(contents, built.described(draft.description), draft.differences, draft.remarks + built.remarks)
-
-
-def bundle_name(folder: str) -> str:
-    """A folder's name as a bundle may bear it."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", folder).lstrip("._-")[:100]
-    return plain or "haiku"
-
-
-def _digest(files: Sequence[Path]) -> str:
-    """SHA-256 over the bytes of all files, one after the other."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while piece := stream.read(_CHUNK):
-                digest.update(piece)
-    return digest.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,18 @@ from haiku_edge.runtime.bundle import AtlasSection
 
 from .index import IndexKind, build_index
 
-VECTORS_FILE = "atlas/vectors.npy"
-INDEX_FILE = "atlas/index.hnsw"
-PATCHES_FILE = "atlas/patches.arrow"
-PICTURES_FILE = "atlas/pictures.bin"
-FACTS_FILE = "atlas/facts.arrow"
+Measure = Literal["protein", "gene"]
+
+FOLDERS: Final[Mapping[Measure, str]] = {"protein": "atlas", "gene": "spots"}
+"""Where in a bundle the evidence of each kind lies."""
+
+_FILES: Final = {
+    "vectors": "vectors.npy",
+    "index": "index.hnsw",
+    "patches": "patches.arrow",
+    "pictures": "pictures.bin",
+    "facts": "facts.arrow",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +51,45 @@ def assemble_files(
     positivity: str,
     facts: Mapping[str, Mapping[str, str]],
     index: IndexKind,
+    measure: Measure = "protein",
 ) -> BuiltAtlas:
     """Index the vectors, and write everything as files.
 
     Args:
-        vectors: (n, d) float32 unit vectors of the mIF tower.
-        markers: Names of the m markers of the table.
+        vectors: (n, d) float32 unit vectors of the mIF tower, or of spots.
+        markers: Names of the m markers or genes of the table.
         table: What is known of the n patches.
         pictures: The file that the table points into.
         positivity: When a patch counts as positive, in one sentence.
         facts: Patient → clinical facts, of those whose facts are known.
         index: How the atlas is searched.
+        measure: What was measured; each kind has its own folder in the bundle.
 
     Raises:
         DeviceUnavailableError, BundleContentError, DiskFullError: See `build_index`.
     """
-    graph, index_section = build_index(vectors, INDEX_FILE, kind=index)
-    contents = {VECTORS_FILE: _npy(vectors), PATCHES_FILE: write_patches(table), PICTURES_FILE: pictures}
+    names = {kind: f"{FOLDERS[measure]}/{file}" for kind, file in _FILES.items()}
+    graph, index_section = build_index(vectors, names["index"], kind=index)
+    contents = {
+        names["vectors"]: _npy(vectors),
+        names["patches"]: write_patches(table, measure),
+        names["pictures"]: pictures,
+    }
     if graph is not None:
-        contents[INDEX_FILE] = graph
+        contents[names["index"]] = graph
     if facts:
-        contents[FACTS_FILE] = write_facts(facts)
+        contents[names["facts"]] = write_facts(facts)
     section = AtlasSection(
-        vectors=VECTORS_FILE,
+        vectors=names["vectors"],
         index=index_section,
-        patches=PATCHES_FILE,
-        pictures=PICTURES_FILE,
-        facts=FACTS_FILE if facts else None,
+        patches=names["patches"],
+        pictures=names["pictures"],
+        facts=names["facts"] if facts else None,
         positivity=positivity,
         markers=markers,
         patch_count=len(vectors),
         patient_count=len(set(table.patients.tolist())),
+        measure=measure,
     )
     return BuiltAtlas(contents, section)
 

@@ -17,7 +17,13 @@ _LABEL = re.compile(r"(?i:patient|case|donor|subject|participant)[\s_.-]+|(?:Pat
 """What stands before a letter or number that counts patients."""
 
 
-def refuse_person_names(patients: Iterable[str], source: str) -> None:
+_IN_TABLES = (
+    "in the column patient of regions.csv for `haiku-edge atlas build`, of patients.csv beside published patches; and "
+    "rename regions and patches that hold the name too."
+)
+
+
+def refuse_person_names(patients: Iterable[str], source: str, *, where: str = _IN_TABLES) -> None:
     """Refuse patients who are called by what looks like a person's name: atlases and bundles are passed on.
 
     The rules are those of the notes, which know a name by its form; no refusal is no proof.
@@ -25,6 +31,7 @@ def refuse_person_names(patients: Iterable[str], source: str) -> None:
     Args:
         patients: Their names, repeated or not.
         source: What the message calls the place that they come from.
+        where: Where pseudonyms are given, as the end of a sentence.
 
     Raises:
         CohortError: At least one is; the name is not repeated.
@@ -33,9 +40,7 @@ def refuse_person_names(patients: Iterable[str], source: str) -> None:
     if count := sum(map(_names_a_person, different)):
         raise CohortError(
             f"{count} of {len(different)} patients of {source} are called by what looks like a person's name, and an "
-            "atlas is passed on. Give pseudonyms such as P001: in the column patient of regions.csv for `haiku-edge "
-            "atlas build`, of patients.csv beside published patches; and rename regions and patches that hold the "
-            "name too."
+            f"atlas is passed on. Give pseudonyms such as P001: {where}"
         )
 
 

@@ -16,7 +16,7 @@ SAMPLE_KEY = "SAMPLE_LABEL"
 """The metadata key whose value, without a trailing _digit, names the patient (Haiku, 2605.00925, code, notebook 08)."""
 
 
-def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
+def read_rows(path: Path, columns: Iterable[str], delimiter: str = ",") -> list[dict[str, str]]:
     """The rows of a CSV file that has at least these columns.
 
     Raises:
@@ -24,7 +24,7 @@ def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, delimiter=delimiter)
             rows = [{str(key): (value or "").strip() for key, value in row.items() if key} for row in reader]
             found = set(reader.fieldnames or ())
     except (OSError, UnicodeError, csv.Error) as error:

@@ -151,7 +151,7 @@ def distill(
 
 def open_teacher(bundle: Bundle, threads: int | None = None) -> Teacher:
     """The bundle's own H&E tower, on an engine that equals fp32."""
-    section = bundle.manifest.he
+    section = bundle.manifest.need_he()
     return Teacher(open_tower(bundle, section, threads=threads, strict=True), tower_digest(bundle, section))
 
 
@@ -178,7 +178,7 @@ def _train(
 ) -> StudentTower:
     """The student after its training."""
     manifest = bundle.manifest
-    config = student_config(options.kind, options.preset, manifest.he.tile_size, manifest.embedding_dimension)
+    config = student_config(options.kind, options.preset, manifest.need_he().tile_size, manifest.embedding_dimension)
     fingerprint = fingerprint_of(
         replace(options, device=""), config, bundle.digest, sorted(group.key for group in groups)
     )
@@ -243,8 +243,8 @@ def _measured_student(
     agreement = measure_agreement(embed_held_out(held_out, teacher, engine, shelf, markers), atlas)
     section = StudentSection(
         file=f"towers/student-{kind}.onnx",
-        tile_size=bundle.manifest.he.tile_size,
-        mpp=bundle.manifest.he.mpp,
+        tile_size=bundle.manifest.need_he().tile_size,
+        mpp=bundle.manifest.need_he().mpp,
         kind=kind,
         parameters=count_parameters(tower),
         agreement=agreement,

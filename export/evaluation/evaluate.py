@@ -145,7 +145,8 @@ def open_engines(bundle: Bundle) -> Engines:
     manifest = bundle.manifest
     text = manifest.need_text()
     he, mif, reader = (
-        open_tower(bundle, tower, device="cpu", strict=True) for tower in (manifest.he, manifest.need_mif(), text)
+        open_tower(bundle, tower, device="cpu", strict=True)
+        for tower in (manifest.need_he(), manifest.need_mif(), text)
     )
     return Engines(he, mif, reader, Tokenizer.from_bytes(bundle.read(text.tokenizer), text.max_length))
 

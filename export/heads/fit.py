@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from haiku_edge.runtime.errors import UsageError
+
 from .bags import Bags
 from .cox import cox_loss
-from .network import AttentionMil, BagNetwork, Inputs, MeanRidge
-from .settings import MilSettings, RidgeSettings, Settings
+from .hazards import HazardRisk, hazard_edges, hazard_loss
+from .network import AttentionMil, BagNetwork, GatedMil, Inputs, MeanRidge
+from .settings import Kind, MilSettings, RidgeSettings, Settings
 from .targets import ClassTarget, SurvivalTarget, Target
+from .transmil import TransMil
+
+_NETWORKS: dict[Kind, Callable[[Inputs, int, int, MilSettings], BagNetwork]] = {
+    "attention": AttentionMil,
+    "gated": GatedMil,
+    "transmil": TransMil,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +37,14 @@ class Training:
         place: (p, longest) int64 rows of `vectors`.
         real: (p, longest) bool, False for padding.
         target: What is learned.
+        edges: (bins - 1,) months between stretches of time where hazards are learned, else None.
     """
 
     vectors: Tensor
     place: Tensor
     real: Tensor
     target: Target
+    edges: Tensor | None = None
 
     def batch(self, which: Tensor) -> tuple[Tensor, Tensor]:
         """The padded bags of some patients and which of their places are real."""
@@ -56,11 +68,11 @@ class Fitted:
     loss: float
 
 
-def to_tensors(bags: Bags, target: Target, inputs: Inputs) -> Training:
+def to_tensors(bags: Bags, target: Target, inputs: Inputs, edges: Tensor | None = None) -> Training:
     """Lay the bags out for training."""
     place, real = bags.layout()
     vectors = torch.from_numpy(inputs.complete(bags.vectors))
-    return Training(vectors, torch.from_numpy(place), torch.from_numpy(real), target)
+    return Training(vectors, torch.from_numpy(place), torch.from_numpy(real), target, edges)
 
 
 def fit_network(
@@ -81,26 +93,56 @@ def fit_network(
         seed: Of weights, dropout and order.
         validation: Other patients, on whom training stops early; None trains for `epochs`.
         epochs: Passes without validation; the settings' own by default.
+
+    Raises:
+        UsageError: Hazards are asked of classes.
     """
     outputs = len(target.classes) if isinstance(target, ClassTarget) else 1
     if isinstance(settings, RidgeSettings):
         return _fit_ridge(bags, target, settings, outputs, validation)
+    fitted = _fit_mil(bags, target, settings, outputs, seed, validation, epochs)
+    return replace(fitted, network=HazardRisk(fitted.network).eval()) if settings.bins else fitted
+
+
+def _fit_mil(
+    bags: Bags,
+    target: Target,
+    settings: MilSettings,
+    outputs: int,
+    seed: int,
+    validation: tuple[Bags, Target] | None,
+    epochs: int | None,
+) -> Fitted:
+    """Train by steps; where hazards are learned, the network still tells them one by one."""
+    edges = _edges(target, settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = AttentionMil(Inputs(settings.scale, bags.vectors), bags.vectors.shape[1], outputs, settings)
-        loop = _Loop(network, to_tensors(bags, target, network.inputs), settings)
-        if validation is None:
-            loop.run(epochs or settings.epochs)
-            return Fitted(network.eval(), loop.done, math.nan)
-        return _stop_early(loop, to_tensors(*validation, network.inputs), settings)
+        inputs, make = Inputs(settings.scale, bags.vectors), _NETWORKS[settings.network]
+        network = make(inputs, bags.vectors.shape[1], settings.bins or outputs, settings)
+        loop = _Loop(network, to_tensors(bags, target, inputs, edges), settings)
+        if validation is not None:
+            return _stop_early(loop, to_tensors(*validation, inputs, edges), settings)
+        loop.run(epochs or settings.epochs)
+        return Fitted(network.eval(), loop.done, math.nan)
 
 
-def task_loss(scores: Tensor, target: Target, which: Tensor) -> Tensor:
-    """Cross-entropy of classes, or the Cox partial likelihood, over some patients."""
+def task_loss(scores: Tensor, target: Target, which: Tensor, edges: Tensor | None = None) -> Tensor:
+    """Cross-entropy of classes, the Cox partial likelihood, or with edges that of hazards, over some patients."""
     if isinstance(target, SurvivalTarget):
-        months, events = torch.from_numpy(target.months), torch.from_numpy(target.events)
-        return cox_loss(scores[:, 0], months[which], events[which])
+        months, events = torch.from_numpy(target.months)[which], torch.from_numpy(target.events)[which]
+        if edges is not None:
+            return hazard_loss(scores, months, events, edges)
+        return cox_loss(scores[:, 0], months, events)
     return nn.functional.cross_entropy(scores, torch.from_numpy(target.codes)[which])
+
+
+def _edges(target: Target, settings: MilSettings) -> Tensor | None:
+    """Where stretches of time end for these training patients; None where no hazards are learned."""
+    if not settings.bins:
+        return None
+    if isinstance(target, SurvivalTarget):
+        return hazard_edges(target.months, target.events, settings.bins)
+    raise UsageError("Settings with hazards are for survival, and classes have none. Choose the preset without them.")
 
 
 class _Loop:
@@ -123,7 +165,7 @@ class _Loop:
         for which in self._batches():
             self.optimiser.zero_grad()
             scores, _ = self.network(*self.training.batch(which))
-            task_loss(scores, self.training.target, which).backward()  # type: ignore[no-untyped-call]
+            task_loss(scores, self.training.target, which, self.training.edges).backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
         self.schedule.step()
         self.done += 1
@@ -172,7 +214,7 @@ def _loss(network: BagNetwork, validation: Training) -> float:
     everyone = torch.arange(len(validation.place))
     with torch.inference_mode():
         scores, _ = network(*validation.batch(everyone))
-        return float(task_loss(scores, validation.target, everyone))
+        return float(task_loss(scores, validation.target, everyone, validation.edges))
 
 
 def predict_bags(network: BagNetwork, bags: Bags) -> NDArray[np.float64]:

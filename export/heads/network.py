@@ -114,6 +114,31 @@ class AttentionMil(BagNetwork):
         return self.head(pooled), attention
 
 
+class GatedMil(BagNetwork):
+    """Patches → one score a patient, by gated attention (Ilse and others, 1802.04712; SPADE, 2506.21857, downstream).
+
+    Linear → ReLU → Dropout for each patch; attention is a Linear on tanh(Linear) × sigmoid(Linear), each with dropout,
+    and a softmax over the patches; Linear on their weighted mean.
+    """
+
+    def __init__(self, inputs: Inputs, dimension: int, outputs: int, settings: MilSettings) -> None:
+        """Make it with random weights."""
+        super().__init__()
+        width, hidden, dropout = settings.width, settings.attention, settings.dropout
+        self.inputs = inputs
+        self.embed = nn.Sequential(nn.Linear(dimension, width), nn.ReLU(), nn.Dropout(dropout))
+        self.content = nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Dropout(dropout))
+        self.gate = nn.Sequential(nn.Linear(width, hidden), nn.Sigmoid(), nn.Dropout(dropout))
+        self.attend = nn.Linear(hidden, 1)
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, vectors: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """See `BagNetwork`."""
+        hidden = self.embed(self.inputs(vectors))
+        attention = _softmax(self.attend(self.content(hidden) * self.gate(hidden)).squeeze(-1), real)
+        return self.head((attention.unsqueeze(-1) * hidden).sum(dim=-2)), attention
+
+
 def _softmax(logits: Tensor, real: Tensor | None) -> Tensor:
     """Softmax over the patches; padding gets nothing."""
     return torch.softmax(logits if real is None else logits.masked_fill(~real, -torch.inf), dim=-1)

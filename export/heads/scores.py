@@ -66,6 +66,19 @@ def score_classes(
         owners: (n,) the patient, by number from 0, of each row.
         folds: (n,) the fold in which each row was tested; None for scores of one model.
     """
+    return ClassScores(*(first_of(values) for values in class_samples(scores, codes, owners, folds)))
+
+
+def class_samples(
+    scores: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    owners: NDArray[np.int64],
+    folds: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """AUROC, balanced accuracy and macro F1, each (1 + ROUNDS,): of everyone, then of each draw; see `score_classes`.
+
+    The same patients are drawn whatever the scores, so that samples of two models can be subtracted.
+    """
     scores = log_softmax(scores, axis=1)
     weights = resample_patients(owners)
     truth = np.eye(scores.shape[1])[codes]
@@ -73,7 +86,7 @@ def score_classes(
     even = np.round(even, _RANKED_DECIMALS)
     ranked = [weighted_auroc(even[:, c], truth[:, c] > 0, weights) for c in range(scores.shape[1])]
     confusion = _confusion(truth, np.eye(scores.shape[1])[scores.argmax(axis=1)], weights)
-    return ClassScores(first_of(np.mean(ranked, axis=0)), *(first_of(values) for values in _from_confusion(confusion)))
+    return np.asarray(np.mean(ranked, axis=0)), *_from_confusion(confusion)
 
 
 def read_class_scores(metrics: Mapping[str, object]) -> ClassScores:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from haiku_edge.runtime.errors import CohortError
-
-from ..evaluation.embedded_cohort import EmbeddedCohort
 
 UNKNOWN = frozenset({"", "nan", "na", "n/a", "none", "unknown", "not available", "not reported"})
 """How facts say that nobody knows."""
@@ -21,6 +20,18 @@ CENSORED = frozenset({"0", "0.0", "false", "no", "alive", "living", "censored", 
 _DAY = 12 / 365.25
 _MONTHS_PER_UNIT = {"": 1.0, "m": 1.0, "mo": 1.0, "month": 1.0, "y": 12.0, "year": 12.0, "d": _DAY, "day": _DAY}
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*?)s?")
+
+
+class Cohort(Protocol):
+    """Patches or spots of patients, of whom facts are known."""
+
+    @property
+    def patients(self) -> NDArray[np.str_]:
+        """(n,) whose each is."""
+
+    @property
+    def facts(self) -> Mapping[str, Mapping[str, str]]:
+        """Patient → clinical facts, in the notes' keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +101,7 @@ class SurvivalTarget:
 Target = ClassTarget | SurvivalTarget
 
 
-def read_classes(cohort: EmbeddedCohort, fact: str, groups: Sequence[str] = ()) -> ClassTarget:
+def read_classes(cohort: Cohort, fact: str, groups: Sequence[str] = ()) -> ClassTarget:
     """Read a class of every patient.
 
     Args:
@@ -118,7 +129,7 @@ def read_classes(cohort: EmbeddedCohort, fact: str, groups: Sequence[str] = ()) 
     return ClassTarget(fact, names, patients[known], codes.astype(np.int64), int((~known).sum()))
 
 
-def read_survival(cohort: EmbeddedCohort, time: str, event: str) -> SurvivalTarget:
+def read_survival(cohort: Cohort, time: str, event: str) -> SurvivalTarget:
     """Read the time to an event of every patient.
 
     Args:
@@ -169,7 +180,7 @@ def check_size(target: Target, folds: int) -> None:
         )
 
 
-def _values(cohort: EmbeddedCohort, patients: NDArray[np.str_], fact: str) -> list[str]:
+def _values(cohort: Cohort, patients: NDArray[np.str_], fact: str) -> list[str]:
     facts: list[Mapping[str, str]] = [cohort.facts.get(str(patient), {}) for patient in patients]
     if not any(fact in own for own in facts):
         there = sorted({key for own in facts for key in own})

@@ -14,7 +14,7 @@ from torch import nn
 
 from haiku_edge.runtime.arrow import list_column, table_bytes
 from haiku_edge.runtime.bundle import HeadSection
-from haiku_edge.runtime.errors import CohortError
+from haiku_edge.runtime.errors import CohortError, UsageError
 
 from ..evaluation.embedded_cohort import EmbeddedCohort
 from ..evaluation.tables import json_value
@@ -27,7 +27,7 @@ from .network import HeadEnsemble, LinearProbe
 from .notes import check_class_features, check_risk_features
 from .probes import choose_strength, fit_probe, probe_out_of_fold, score_patients
 from .scores import ClassScores, score_classes
-from .settings import Settings
+from .settings import MilSettings, Settings
 from .targets import ClassTarget, SurvivalTarget, Target, check_size, read_classes, read_survival
 
 Features = Literal["he", "he+text"]
@@ -78,7 +78,9 @@ def train_survival_head(
 
     Raises:
         CohortError: Too few patients or events, or the notes' vectors know the outcome.
+        UsageError: The settings are of a network that does not ship.
     """
+    _check_ships(grid)
     check_risk_features(cohort, (features,), (time, event))
     target = read_survival(cohort, time, event)
     bags = _bags(cohort, features, target, folds)
@@ -105,6 +107,7 @@ def train_slide_head(
 
     Arguments and errors as `train_survival_head`; `target` is the fact, `groups` are its classes, see `read_classes`.
     """
+    _check_ships(grid)
     classes, bags = _classes(cohort, features, target, groups, folds)
     found = cross_validate(bags, classes, grid, fold_numbers(classes.strata, folds, seed), seed, say)
     scores = score_classes(found.scores, classes.codes, np.arange(len(classes)), found.folds)
@@ -159,6 +162,16 @@ def write_cases(target: Target, scores: NDArray[np.float64]) -> bytes:
         }
     )
     return table_bytes(table)
+
+
+def _check_ships(grid: Sequence[Settings]) -> None:
+    """Refuse what would depend on the order of a slide's tiles, or whose score is no log-risk."""
+    for settings in grid:
+        if isinstance(settings, MilSettings) and (settings.network == "transmil" or settings.bins):
+            raise UsageError(
+                "TransMIL and heads of hazards are for comparison, and no bundle holds them: one depends on the order "
+                "of the tiles, the other tells no log-risk. Choose --preset mil, abmil or ridge."
+            )
 
 
 def _classes(

@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from haiku_edge.runtime.engine import EngineCache
+from haiku_edge.runtime.engine.gpu.survey import find_gpus
+from haiku_edge.runtime.engine.timing_cache import TimingCache
+from tests.runtime.engine.test_timing_cache import HERE
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 NOTICE = "For research use only. Not for use in diagnostic procedures."
 
@@ -35,6 +40,28 @@ def test_engines_are_built_listed_verified_and_pruned(haiku_edge: Run, place: Pa
     assert json.loads(haiku_edge("engines", "list", "--json").stdout)["engines"] == []
     for answer in (verified, pruned):
         assert NOTICE in answer.stdout
+
+
+def test_what_needs_a_gpu_is_refused_in_words_without_one(haiku_edge: Run, place: Path) -> None:
+    if find_gpus().usable:
+        pytest.skip("this machine has a GPU")
+    asked = {"--stripped": "--stripped is for TensorRT", "--precision=fp8": "Nothing that was asked for"}
+    for option, said in asked.items():
+        answer = haiku_edge("engines", "build", option)
+        assert answer.returncode == 41
+        assert said in answer.stderr
+        assert "Traceback" not in answer.stderr
+
+
+def test_what_a_builder_learnt_is_listed_apart_and_pruned(haiku_edge: Run, place: Path) -> None:
+    TimingCache(EngineCache(place), HERE, "tensorrt").keep(b"learnt")
+    listed = haiku_edge("engines", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert "0 engines" in listed.stdout
+    assert "TensorRT's kernel timings: TensorRT 11.4.0 on NVIDIA RTX 6000 Ada" in listed.stdout
+    document = json.loads(haiku_edge("engines", "list", "--json").stdout)
+    assert (document["engines"], len(document["timings"])) == ([], 1)
+    assert "1 entries taken out, 0 engines stay" in haiku_edge("engines", "prune", "--stale").stdout
 
 
 def test_an_empty_cache_is_an_empty_list(haiku_edge: Run, place: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from haiku_edge.export.synthetic import MARKERS
 from haiku_edge.export.synthetic.demo import Demo, write_demo
+from haiku_edge.export.synthetic.spots import GENES, write_gene_truth
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +75,26 @@ def test_the_same_seed_writes_the_same_slide_on_any_number_of_threads(demo: Demo
     again = write_demo(tmp_path, width=2048, height=1024, threads=1)
     assert again.slide.read_bytes() == demo.slide.read_bytes()
     assert again.truth.read_bytes() == demo.truth.read_bytes()
+
+
+def test_the_gene_truth_has_the_tiles_of_the_truth_and_counts_nothing_on_glass(demo: Demo) -> None:
+    before = demo.truth.read_bytes()
+    genes, tiles = pq.read_table(write_gene_truth(demo)), pq.read_table(demo.truth)
+    assert demo.truth.read_bytes() == before
+    assert genes["x"].equals(tiles["x"])
+    assert genes["y"].equals(tiles["y"])
+    library, tissue = genes["library"].to_numpy(), tiles["tissue"].to_numpy()
+    assert not library[tissue < 0.01].any()
+    assert np.median(library[tissue > 0.9]) > 300
+    for gene in GENES:
+        assert np.isnan(genes[gene].to_numpy()[library == 0]).all()
+        assert np.isfinite(genes[f"{gene}_expected_without_facts"].to_numpy()).all()
+
+
+def test_rna_of_the_demonstration_is_of_the_cells_that_its_proteins_are_of(demo: Demo) -> None:
+    genes, tiles = pq.read_table(write_gene_truth(demo)), pq.read_table(demo.truth)
+    counted = genes["library"].to_numpy() > 100
+    for gene, marker in (("KRT8", "PanCK"), ("PTPRC", "CD45")):
+        proteins = tiles[f"{marker}_expected"].to_numpy()[counted]
+        assert np.corrcoef(genes[gene].to_numpy()[counted], proteins)[0, 1] > 0.4
+        assert np.corrcoef(genes[f"{gene}_expected"].to_numpy()[counted], proteins)[0, 1] > 0.4

@@ -1,0 +1,95 @@
+"""`haiku-edge export spade`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import typer
+from rich.console import Console
+
+from haiku_edge.export.graph import Storage
+from haiku_edge.export.spade.export import ExportedSpade, SpadeExportOptions, export_spade
+from haiku_edge.runtime.bundle import open_bundle
+from haiku_edge.runtime.errors import PanelError, UsageError
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
+
+from .export import stoppable
+from .progress import TerminalProgress
+
+MOST_NAMES = 50_000
+"""Genes that a file may name: more than a genome has."""
+
+
+def spade_options(*, genes: str, storage: str, **others: Any) -> SpadeExportOptions:
+    """The options of the command line, checked."""
+    if storage not in get_args(Storage):
+        raise UsageError(f"--storage {storage} is none of {', '.join(get_args(Storage))}.")
+    return SpadeExportOptions(genes=_genes(genes), storage=cast(Storage, storage), **others)
+
+
+def _genes(given: str) -> int | tuple[str, ...]:
+    """A number, or the names that a file holds, one a line."""
+    if given.isdigit():
+        return int(given)
+    try:
+        lines = Path(given).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(f"--genes {given} is neither a number nor a text file with a name a line.") from None
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not 0 < len(names) <= MOST_NAMES:
+        raise PanelError(f"{given} names {len(names)} genes. Name one a line, at most {MOST_NAMES:,}.")
+    return names
+
+
+def run_spade(checkpoint: Path, encoder: Path | None, out: Path, options: SpadeExportOptions, *, as_json: bool) -> None:
+    """Export a mixture, and say what was made."""
+    progress = TerminalProgress(Console(stderr=True))
+    with stoppable():
+        try:
+            exported = export_spade(checkpoint, encoder, out, options, progress)
+        finally:
+            progress.finish()
+    digest = open_bundle(out).digest
+    if as_json:
+        typer.echo(json.dumps(_as_json(exported, out, digest), indent=2, ensure_ascii=False))
+        return
+    for line in _lines(exported, out, digest):
+        typer.echo(line)
+
+
+def _lines(exported: ExportedSpade, out: Path, digest: str) -> list[str]:
+    manifest = exported.manifest
+    spade, size = manifest.need_spade(), sum(entry.size for entry in manifest.files.values())
+    lines = [
+        f"{out}: the bundle {manifest.name}, {size / 1e9:.2f} GB, digest {digest}",
+        f"  {len(spade.experts)} experts; the fused graph differs from torch by at most {exported.difference:.1e}",
+    ]
+    if spade.atlas is None:
+        lines.append("  It has no spots: it embeds, and `--atlas` gives it evidence to predict from.")
+    else:
+        lines.append(
+            f"  {spade.atlas.patch_count:,} spots of {spade.atlas.patient_count} patients, {len(spade.atlas.markers)} "
+            f"genes; searched by {spade.keys}, {spade.neighbours} neighbours"
+        )
+    for keys, scores in exported.search.items():
+        told = ", ".join(f"{count}: {score:.3f}" for count, score in scores.items())
+        lines.append(f"  Mean correlation with other patients' spots by number of neighbours, {keys}: {told}")
+    lines += [f"  {stage}: {seconds:.0f} s" for stage, seconds in exported.seconds.items()]
+    lines += [f"  Note: {remark}" for remark in exported.remarks]
+    return [*lines, manifest.statement, RESEARCH_USE_ONLY]
+
+
+def _as_json(exported: ExportedSpade, out: Path, digest: str) -> dict[str, object]:
+    return {
+        "notice": RESEARCH_USE_ONLY,
+        "bundle": str(out),
+        "name": exported.manifest.name,
+        "digest": digest,
+        "statement": exported.manifest.statement,
+        "largest_difference_to_torch": exported.difference,
+        "search": {keys: {str(count): score for count, score in own.items()} for keys, own in exported.search.items()},
+        "seconds": exported.seconds,
+        "remarks": list(exported.remarks),
+    }

@@ -1,0 +1,117 @@
+"""`haiku-edge evaluate spade …`: run a part of the SPADE evaluation, print it, write it down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from haiku_edge.export.evaluation.spade import (
+    UNITS,
+    Search,
+    compare_routing,
+    expression_figures,
+    few_shot_figures,
+    read_spot_cohort,
+    render_expression,
+    render_few_shot,
+    render_routing,
+    render_slides,
+    routing_figures,
+    score_expression,
+    score_few_shot,
+    score_slide_survival,
+    score_slides,
+    slide_figures,
+)
+from haiku_edge.export.evaluation.spade.slides import NETWORKS, RISK_NETWORKS
+from haiku_edge.export.heads.nested import Say
+
+from .evaluate import tell, working
+
+
+def run_expression(cohort: Path, subject: str, search: Search, *, as_json: bool, out: Path | None) -> None:
+    """Print expression by retrieval."""
+    with working("Searching"):
+        found = score_expression(read_spot_cohort(cohort), subject, search)
+    tell(render_expression(found), {"expression": expression_figures(found)}, None, as_json=as_json, out=out)
+
+
+def run_few_shot(cohort: Path, label: str, subject: str, *, draws: int, as_json: bool, out: Path | None) -> None:
+    """Print few-shot probes by patch and by slide."""
+    with working("Probing"):
+        spots = read_spot_cohort(cohort)
+        found = {unit: score_few_shot(spots, label, unit, subject, draws=draws) for unit in UNITS}
+    text = "\n\n".join(render_few_shot(one) for one in found.values())
+    figures = {"few_shot": {unit: few_shot_figures(one) for unit, one in found.items()}}
+    tell(text, figures, None, as_json=as_json, out=out)
+
+
+def run_slides(
+    cohort: Path,
+    target: str,
+    classes: Sequence[str],
+    heads: Sequence[str],
+    subject: str,
+    *,
+    folds: int,
+    seed: int,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Print slide classifiers."""
+    with _telling("Training") as say:
+        found = score_slides(
+            read_spot_cohort(cohort),
+            target,
+            subject,
+            classes=classes,
+            networks=heads or NETWORKS,
+            folds=folds,
+            seed=seed,
+            say=say,
+        )
+    tell(render_slides(found), {"slides": slide_figures(found)}, None, as_json=as_json, out=out)
+
+
+def run_survival(
+    cohort: Path,
+    time: str,
+    event: str,
+    heads: Sequence[str],
+    subject: str,
+    *,
+    folds: int,
+    seed: int,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Print survival heads."""
+    with _telling("Training") as say:
+        found = score_slide_survival(
+            read_spot_cohort(cohort),
+            time,
+            event,
+            subject,
+            networks=heads or RISK_NETWORKS,
+            folds=folds,
+            seed=seed,
+            say=say,
+        )
+    tell(render_slides(found), {"survival": slide_figures(found)}, None, as_json=as_json, out=out)
+
+
+def run_routing(cohort: Path, subject: str, search: Search, *, as_json: bool, out: Path | None) -> None:
+    """Print what other routing changes."""
+    with working("Searching"):
+        found = compare_routing(read_spot_cohort(cohort), subject, search)
+    tell(render_routing(found), {"routing": routing_figures(found)}, None, as_json=as_json, out=out)
+
+
+@contextmanager
+def _telling(what: str) -> Iterator[Say]:
+    """Show on the terminal what is being done, and which step is."""
+    with Console(stderr=True).status(what) as status:
+        yield lambda line: status.update(f"{what}: {line}")

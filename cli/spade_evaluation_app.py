@@ -1,0 +1,144 @@
+"""The options of `haiku-edge evaluate spade …`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import reported
+from .evaluate_app import OutOption
+from .heads_app import ClassesOption, EventOption, FoldsOption, SeedOption, TargetOption, TimeOption
+from .options import DebugOption, ForceOption, JsonOption, new_file
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Measure a SPADE mixture of experts against image features, one expert and random clusters, on spots.",
+)
+
+SpotsArgument = Annotated[
+    Path, typer.Argument(help="Cohort of embedded spots.", readable=False, metavar="COHORT", show_default=False)
+]
+SubjectOption = Annotated[str, typer.Option("--subject", help="Representation that is judged against the others.")]
+NeighboursOption = Annotated[int, typer.Option("--neighbours", min=1, help="Spots behind each prediction.")]
+TemperatureOption = Annotated[
+    float, typer.Option("--temperature", min=0.001, help="Of the softmax over the neighbours' cosines.")
+]
+HeadsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--heads",
+        help="Presets of the heads, such as abmil,transmil-hazards,ridge; all of the question by default.",
+        show_default=False,
+    ),
+]
+
+
+@app.command()
+def expression(
+    cohort: SpotsArgument,
+    subject: SubjectOption = "SPADE",
+    neighbours: NeighboursOption = 20,
+    temperature: TemperatureOption = 1.0,
+    out: OutOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Predict each spot's genes from the most similar spots of other patients, by every representation."""
+    with reported(debug):
+        place = new_file(out, force=force)
+        from haiku_edge.export.evaluation.spade import Search
+
+        from .spade_evaluation import run_expression
+
+        run_expression(cohort, subject, Search(neighbours, temperature), as_json=json, out=place)
+
+
+@app.command("few-shot")
+def few_shot(
+    cohort: SpotsArgument,
+    label: Annotated[str, typer.Option("--label", help="What is told apart: organ, or a clinical fact.")] = "organ",
+    subject: SubjectOption = "SPADE",
+    draws: Annotated[int, typer.Option("--draws", min=2, help="Draws of patients and shots.")] = 20,
+    out: OutOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Tell a label apart with 1 to 64 labelled patches or slides a class."""
+    with reported(debug):
+        place = new_file(out, force=force)
+        from .spade_evaluation import run_few_shot
+
+        run_few_shot(cohort, label, subject, draws=draws, as_json=json, out=place)
+
+
+@app.command()
+def slides(
+    cohort: SpotsArgument,
+    target: TargetOption,
+    classes: ClassesOption = None,
+    heads: HeadsOption = None,
+    subject: SubjectOption = "SPADE",
+    folds: FoldsOption = 5,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Predict a fact of patients with gated ABMIL, TransMIL and a linear layer, cross-validated by patient."""
+    with reported(debug):
+        place = new_file(out, force=force)
+        from .heads import split_list
+        from .spade_evaluation import run_slides
+
+        chosen, groups = split_list(heads), split_list(classes)
+        run_slides(cohort, target, groups, chosen, subject, folds=folds, seed=seed, as_json=json, out=place)
+
+
+@app.command()
+def survival(
+    cohort: SpotsArgument,
+    time: TimeOption = "survival",
+    event: EventOption = "survival_status",
+    heads: HeadsOption = None,
+    subject: SubjectOption = "SPADE",
+    folds: FoldsOption = 5,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Rank patients by risk with the same heads, by the Cox likelihood and by hazards in four stretches of time."""
+    with reported(debug):
+        place = new_file(out, force=force)
+        from .heads import split_list
+        from .spade_evaluation import run_survival
+
+        chosen = split_list(heads)
+        run_survival(cohort, time, event, chosen, subject, folds=folds, seed=seed, as_json=json, out=place)
+
+
+@app.command()
+def routing(
+    cohort: SpotsArgument,
+    subject: SubjectOption = "SPADE",
+    neighbours: NeighboursOption = 20,
+    temperature: TemperatureOption = 1.0,
+    out: OutOption = None,
+    force: ForceOption = False,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Say what hard and top-m routing change."""
+    with reported(debug):
+        place = new_file(out, force=force)
+        from haiku_edge.export.evaluation.spade import Search
+
+        from .spade_evaluation import run_routing
+
+        run_routing(cohort, subject, Search(neighbours, temperature), as_json=json, out=place)

@@ -1,0 +1,73 @@
+"""`haiku-edge train spade`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import typer
+from rich.console import Console
+
+from haiku_edge.export.spade.stage import SpadeOptions, TrainedSpade, train_spade
+from haiku_edge.export.spade.tower import open_encoder
+from haiku_edge.export.spatial import open_spots
+from haiku_edge.export.spatial.features import Encoder, engine_encoder
+from haiku_edge.export.training.run_folder import RUN_FILE
+from haiku_edge.runtime.bundle import open_bundle
+from haiku_edge.runtime.bundle.manifest import MANIFEST_NAME
+from haiku_edge.runtime.errors import UsageError
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
+
+from .progress import TerminalProgress
+
+
+def number_of_experts(text: str) -> int | Literal["elbow"]:
+    """What `--experts` asks for.
+
+    Raises:
+        UsageError: It is neither a number nor elbow.
+    """
+    if text == "elbow":
+        return "elbow"
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--experts {text} is no number of experts. Give a number from 1, or elbow.")
+    return int(text)
+
+
+def run_spade(
+    dataset: Path, encoder: Path | None, out: Path, options: SpadeOptions, *, resume: bool, force: bool
+) -> None:
+    """Train the experts, and say how it went."""
+    progress = TerminalProgress(Console(stderr=True))
+    try:
+        done = train_spade(
+            dataset, _encoder(encoder, dataset, options), out, options, progress, resume=resume, force=force
+        )
+    except KeyboardInterrupt:
+        progress.finish()
+        if (out / RUN_FILE).exists():
+            progress.say(f"Stopped. {out} keeps what is finished; go on with the same command and --resume.")
+        raise
+    finally:
+        progress.finish()
+    for line in (*_lines(done), RESEARCH_USE_ONLY):
+        typer.echo(line)
+
+
+def _encoder(path: Path | None, dataset: Path, options: SpadeOptions) -> Encoder:
+    """The H&E tower of a bundle, on the fastest engine that may compute what is kept; or a timm checkpoint."""
+    mpp = open_spots(dataset).mpp
+    if path is not None and not (path / MANIFEST_NAME).is_file():
+        return open_encoder(path, mpp=mpp)
+    device = "cpu" if options.device == "cpu" else "auto"
+    return engine_encoder(open_bundle(path), mpp, device=device)
+
+
+def _lines(done: TrainedSpade) -> Iterator[str]:
+    trained, held_out = done.patients
+    spots = sum(own.spots for own in done.experts)
+    yield f"Trained {len(done.experts)} experts on {spots:,} spots of {trained} patients ({held_out} more held out)."
+    yield f"Inference takes {done.routed_alike:.1%} of the spots to the expert that they belong to."
+    yield f"Checkpoint: {done.checkpoint}"
+    yield f"`haiku-edge export spade {done.checkpoint} --out BUNDLE` makes a bundle of it."

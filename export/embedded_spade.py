@@ -1,0 +1,235 @@
+"""Make the embedded SPADE bundle: simulate spots, train experts and baselines, export, measure, write the card.
+
+Run it with `python -m haiku_edge.export.embedded_spade --host engines/embedded --out engines/embedded_spade --seed 7`;
+the H&E tower of the host, the embedded bundle of Haiku, is the image encoder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from haiku_edge.runtime.bundle import Bundle, Description, open_bundle
+
+from .bundle import write_bundle
+from .checkpoint.spade import SpadeCheckpoint, read_spade
+from .evaluation.sections import Section
+from .evaluation.spade import FEATURES, ONE_EXPERT, RANDOM_CLUSTERS, SPADE, SpotCohort, spade_section
+from .evaluation.spade.retrieval import Search
+from .spade.embed import GeneHeads
+from .spade.export import About, SpadeExportOptions, export_spade
+from .spade.stage import SpadeOptions, train_spade
+from .spade_card import write_spade_card
+from .spatial import log_normalise
+from .spatial.features import Encoder, engine_encoder, section_features
+from .spatial.from_simulator import QUICK_SPOT_SPLIT, SpotPart, SpotSplit, simulate_spots
+from .synthetic import MPP
+
+STATEMENT: Final = (
+    "Synthetic: experts, spots and calibration come from simulated tissue and simulated patients, so the numbers show "
+    "how the method works and say nothing about real tissue. For research use only."
+)
+CARD_FILE = "MODEL_CARD.md"
+LABEL = "diagnosis"
+"""What the few-shot probes tell apart."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SpadePlan:
+    """How large a bundle is made.
+
+    Attributes:
+        split: Patients and spots.
+        training: Of the experts.
+        atlas_spots: Spots of a section that become evidence.
+        calibration_spots: Spots of a section that calibrate.
+    """
+
+    split: SpotSplit = field(default_factory=SpotSplit)
+    training: SpadeOptions = field(
+        default_factory=lambda: SpadeOptions(experts="elbow", per_organ=16, least_spots=500, counts="log")
+    )
+    atlas_spots: int = 12
+    calibration_spots: int = 10
+
+
+QUICK = SpadePlan(
+    QUICK_SPOT_SPLIT,
+    SpadeOptions(experts=2, per_organ=2, least_spots=2, epochs=2, batch=16, counts="log"),
+    atlas_spots=8,
+    calibration_spots=8,
+)
+"""A bundle in a minute: valid, working, and of no quality."""
+
+
+def make_spade_bundle(
+    host: Path, out: Path, seed: int, plan: SpadePlan, work: Path, say: Say = lambda _: None
+) -> Section:
+    """Make the bundle.
+
+    Args:
+        host: Bundle whose H&E tower is the image encoder.
+        out: The bundle's folder.
+        seed: Of patients, tissue, spots and training: the host's, so that its patients are known to be others.
+        plan: How large.
+        work: Folder for spots, features and trainings; what is finished there is not made again.
+        say: Called with one line a stage.
+
+    Returns:
+        The evaluation on the held-out patients, as it stands in the card.
+    """
+    bundle = open_bundle(host)
+    encoder = engine_encoder(bundle, MPP, device="cpu")
+    parts = _simulate(plan.split, seed, work / "spots", say)
+    runs = {name: _train(parts["train"], encoder, plan, seed, work, name, say) for name in _variants(plan.training)}
+    say("measuring on the held-out patients")
+    cohort = embed_test(parts["test"], encoder, {name: read_spade(run) for name, run in runs.items()}, work)
+    atlas, calibration = parts["atlas"].dataset, parts["calibration"].dataset
+    options = SpadeExportOptions(
+        atlas.path,
+        calibration.path,
+        genes=len(atlas.genes),
+        storage="fp16",
+        spots=plan.atlas_spots,
+        cases=plan.calibration_spots,
+        seed=seed,
+        force=True,
+    )
+    draft = work / "draft"
+    exported = export_spade(runs[SPADE], host, draft, options, about=About(STATEMENT, synthetic=True))
+    spade = exported.manifest.need_spade()
+    section = spade_section(cohort, LABEL, search=Search(neighbours=spade.neighbours))
+    figures = {"cohort": {"seed": seed}, "evaluation": dict(section.metrics), "search": _plain(exported.search)}
+    _write(draft, out, figures, section, plan, seed)
+    return section
+
+
+def _variants(training: SpadeOptions) -> dict[str, SpadeOptions]:
+    """The mixture, and what it is compared with."""
+    return {
+        SPADE: training,
+        ONE_EXPERT: replace(training, experts=1),
+        RANDOM_CLUSTERS: replace(training, shuffled=True),
+    }
+
+
+def _simulate(split: SpotSplit, seed: int, cache: Path, say: Say) -> dict[str, SpotPart]:
+    parts = {}
+    for name in ("train", "atlas", "calibration", "test"):
+        parts[name] = simulate_spots(name, split, seed, cache)
+        say(f"simulated {sum(own.spots for own in parts[name].dataset.sections):,} spots: {name}")
+    return parts
+
+
+def _train(part: SpotPart, encoder: Encoder, plan: SpadePlan, seed: int, work: Path, name: str, say: Say) -> Path:
+    """The checkpoint of one variant; a finished one is taken as it is."""
+    folder = work / "training" / name.replace(" ", "-")
+    options = replace(_variants(plan.training)[name], seed=seed, features=work / "features")
+    if not (folder / "checkpoint").exists():
+        done = train_spade(part.dataset.path, encoder, folder, options, resume=folder.exists())
+        say(f"trained {name}: {len(done.experts)} experts on {done.patients[0]} patients")
+    return folder / "checkpoint"
+
+
+def embed_test(part: SpotPart, encoder: Encoder, checkpoints: dict[str, SpadeCheckpoint], work: Path) -> SpotCohort:
+    """The held-out spots in every representation, with what the simulator lets one expect.
+
+    Args:
+        part: The held-out patients.
+        encoder: The image encoder.
+        checkpoints: Representation → its experts; `SPADE` comes in hard routing and by two experts too.
+        work: Folder that keeps features.
+    """
+    dataset = part.dataset
+    read = [(section, dataset.read(section.section)) for section in dataset.sections]
+    features = np.concatenate(
+        [section_features(dataset, section.section, encoder, work / "features") for section, _ in read]
+    )
+    vectors, keys = {FEATURES: np.asarray(features)}, {}
+    for name, checkpoint in checkpoints.items():
+        vectors[name], weights = checkpoint.mixture().embed(features)
+        heads, ends = GeneHeads(checkpoint, dataset.genes), np.cumsum([len(spots) for _, spots in read])[:-1]
+        pairs = zip(read, np.split(weights, ends), strict=True)
+        keys[name] = np.concatenate([heads(spots, own) for (_, spots), own in pairs])
+    for title, top in (("hard", 1), ("two experts", 2)):
+        if checkpoints[SPADE].config.experts > top:
+            vectors[f"{SPADE}, {title}"] = _routed(checkpoints[SPADE], top, features)
+    return SpotCohort(
+        genes=dataset.genes,
+        spots=np.concatenate([spots.spots for _, spots in read]),
+        sections=np.repeat([section.section for section, _ in read], [len(spots) for _, spots in read]),
+        patients=np.repeat([section.patient for section, _ in read], [len(spots) for _, spots in read]),
+        organs=np.repeat([section.organ for section, _ in read], [len(spots) for _, spots in read]),
+        x=np.concatenate([spots.x for _, spots in read]),
+        y=np.concatenate([spots.y for _, spots in read]),
+        vectors=vectors,
+        keys=keys,
+        expression=np.concatenate([log_normalise(spots.counts, spots.library) for _, spots in read]),
+        facts={section.patient: dict(section.facts) for section, _ in read},
+        expected=np.concatenate([part.read_truth(section.section).expected_without_facts for section, _ in read]),
+    )
+
+
+def _routed(checkpoint: SpadeCheckpoint, top: int, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    embedding, _ = replace(checkpoint, config=replace(checkpoint.config, top=top)).mixture().embed(features)
+    return np.asarray(embedding, np.float32)
+
+
+def _plain(search: object) -> dict[str, dict[str, float]]:
+    assert isinstance(search, dict)
+    return {keys: {str(count): round(score, 4) for count, score in own.items()} for keys, own in search.items()}
+
+
+def _write(draft: Path, out: Path, figures: dict[str, object], section: Section, plan: SpadePlan, seed: int) -> None:
+    """The draft again, with its figures and its card."""
+    bundle: Bundle = open_bundle(draft)
+    stated = {name: getattr(bundle.manifest, name) for name in Description.model_fields}
+    metrics = {**bundle.manifest.metrics, "spade": {**_mapping(bundle.manifest.metrics["spade"]), **figures}}
+    description = Description(**stated | {"name": "embedded-spade", "metrics": metrics})
+    card = write_spade_card(description, plan.split, section, seed)
+    contents = {name: bundle.read(name) for name in bundle.manifest.files} | {CARD_FILE: card.encode()}
+    write_bundle(out, description, contents)
+    shutil.rmtree(draft)
+
+
+def _mapping(value: object) -> dict[str, object]:
+    assert isinstance(value, dict)
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", type=Path, required=True, help="bundle whose H&E tower is the image encoder")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--work", type=Path, default=Path("build/embedded_spade"), help="for spots and trainings")
+    parser.add_argument("--quick", action="store_true", help="a bundle in a minute, without quality")
+    options = parser.parse_args(arguments)
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        minutes, seconds = divmod(math.floor(time.monotonic() - began), 60)
+        sys.stdout.write(f"[{minutes:3d}:{seconds:02d}] {line}\n")
+        sys.stdout.flush()
+
+    plan = QUICK if options.quick else SpadePlan()
+    section = make_spade_bundle(options.host, options.out, options.seed, plan, options.work, say)
+    say(f"wrote {options.out}")
+    sys.stdout.write("\n" + "\n".join(section.lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""Slide heads on bags of spots: gated ABMIL, TransMIL and the linear reference, nested folds of patients.
+
+A bag is a patient with all of their sections, spots row by row. Classes are scored by AUROC, survival by the C-index,
+and every representation is compared with the judged one on the same draws of patients, network by network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...heads.bags import Bags
+from ...heads.concordance import concordance
+from ...heads.folds import fold_numbers
+from ...heads.nested import Say, cross_validate, quiet
+from ...heads.scores import class_samples, first_of, resample_patients
+from ...heads.settings import Settings, preset
+from ...heads.targets import ClassTarget, SurvivalTarget, Target, check_size, read_classes, read_survival
+from ..bootstrap import Estimate
+from .spot_cohort import SPADE, SpotCohort
+from .verdict import Gain
+
+NETWORKS = ("abmil", "transmil", "ridge")
+"""Presets that classify slides."""
+
+RISK_NETWORKS = ("abmil", "abmil-hazards", "transmil", "transmil-hazards", "ridge")
+"""Presets that rank patients: by the Cox partial likelihood, or by hazards in stretches of time."""
+
+FOLDS = 5
+
+Samples = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class SlideScore:
+    """One representation under one network.
+
+    Attributes:
+        name: The representation.
+        network: Preset of its head.
+        figures: Figure → its value over patients with an interval: 'AUROC', 'balanced accuracy' and 'macro F1' of
+            classes, 'C-index' of survival.
+    """
+
+    name: str
+    network: str
+    figures: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class SlideGain:
+    """The judged representation less a baseline under one network.
+
+    Attributes:
+        network: Preset of the heads.
+        gain: Difference of the first figure.
+    """
+
+    network: str
+    gain: Gain
+
+
+@dataclass(frozen=True, slots=True)
+class SlideResult:
+    """Slide heads of one question.
+
+    Attributes:
+        subject: The judged representation.
+        question: The fact that is predicted.
+        patients: Patients with an answer.
+        counts: Class → patients; 'died' and 'censored' for survival.
+        left_out: Patients without an answer.
+        folds: Outer folds.
+        figure: The figure that gains compare.
+        scores: Every representation under every network.
+        gains: The judged representation less each baseline, network by network.
+    """
+
+    subject: str
+    question: str
+    patients: int
+    counts: Mapping[str, int]
+    left_out: int
+    folds: int
+    figure: str
+    scores: tuple[SlideScore, ...]
+    gains: tuple[SlideGain, ...]
+
+
+def score_slides(
+    cohort: SpotCohort,
+    target: str,
+    subject: str = SPADE,
+    *,
+    classes: Sequence[str] = (),
+    networks: Sequence[str] = NETWORKS,
+    folds: int = FOLDS,
+    seed: int = 0,
+    say: Say = quiet,
+) -> SlideResult:
+    """Cross-validate classifiers of patients for every representation.
+
+    Args:
+        cohort: The spots.
+        target: The fact that is predicted.
+        subject: The judged representation.
+        classes: Its values that are told apart, see `read_classes`; none for all.
+        networks: Presets, see `export.heads.settings`.
+        folds: Outer folds.
+        seed: Of folds and networks.
+        say: Called with one line a step.
+
+    Raises:
+        CohortError: One patient, one class, or too few patients of a class.
+        UsageError: There is no such representation or preset, or it is one for survival.
+    """
+    asked = read_classes(cohort, target, classes)
+
+    def figures(scores: NDArray[np.float64], numbers: NDArray[np.int64]) -> Samples:
+        samples = class_samples(scores, asked.codes, np.arange(len(asked)), numbers)
+        return dict(zip(("AUROC", "balanced accuracy", "macro F1"), samples, strict=True))
+
+    return _compare(cohort, subject, asked, networks, folds, seed, figures, say)
+
+
+def score_slide_survival(
+    cohort: SpotCohort,
+    time: str = "survival",
+    event: str = "survival_status",
+    subject: str = SPADE,
+    *,
+    networks: Sequence[str] = RISK_NETWORKS,
+    folds: int = FOLDS,
+    seed: int = 0,
+    say: Say = quiet,
+) -> SlideResult:
+    """Cross-validate survival heads for every representation; arguments and errors as `score_slides`.
+
+    Args:
+        time: Fact with the time, see `read_survival`.
+        event: Fact with the event.
+    """
+    asked = read_survival(cohort, time, event)
+    weights = resample_patients(np.arange(len(asked)))
+
+    def figures(scores: NDArray[np.float64], _: NDArray[np.int64]) -> Samples:
+        return {"C-index": concordance(scores[:, 0], asked, weights)}
+
+    return _compare(cohort, subject, asked, networks, folds, seed, figures, say)
+
+
+def spot_bags(cohort: SpotCohort, name: str, patients: NDArray[np.str_]) -> Bags:
+    """The vectors of some patients, section by section and row by row."""
+    order = np.lexsort((cohort.x, cohort.y, cohort.section_codes))
+    rows = [order[cohort.patients[order] == patient] for patient in patients]
+    starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    return Bags(patients, np.asarray(cohort.vectors[name][np.concatenate(rows)], np.float32), starts)
+
+
+def _compare(
+    cohort: SpotCohort,
+    subject: str,
+    asked: Target,
+    networks: Sequence[str],
+    folds: int,
+    seed: int,
+    figures: Callable[[NDArray[np.float64], NDArray[np.int64]], Samples],
+    say: Say,
+) -> SlideResult:
+    """Cross-validate every representation under every network, in the same folds."""
+    baselines = cohort.baselines(subject)
+    check_size(asked, folds)
+    grids: dict[str, tuple[Settings, ...]] = {network: preset(network) for network in networks}
+    numbers = fold_numbers(asked.strata, folds, seed)
+    found: dict[tuple[str, str], Samples] = {}
+    for name in (subject, *baselines):
+        bags = spot_bags(cohort, name, asked.patients)
+        for network, grid in grids.items():
+            say(f"{name}, {network}")
+            found[name, network] = figures(cross_validate(bags, asked, grid, numbers, seed).scores, numbers)
+    main = next(iter(found[subject, networks[0]]))
+    gains = [
+        SlideGain(network, Gain(name, first_of(found[subject, network][main] - found[name, network][main])))
+        for network in networks
+        for name in baselines
+    ]
+    scores = [
+        SlideScore(name, network, {figure: first_of(values) for figure, values in samples.items()})
+        for (name, network), samples in found.items()
+    ]
+    return SlideResult(
+        subject, asked.name, len(asked), _counts(asked), asked.left_out, folds, main, tuple(scores), tuple(gains)
+    )
+
+
+def _counts(asked: Target) -> dict[str, int]:
+    if isinstance(asked, SurvivalTarget):
+        died = int(asked.events.sum())
+        return {"died": died, "censored": len(asked) - died}
+    return _class_counts(asked)
+
+
+def _class_counts(asked: ClassTarget) -> dict[str, int]:
+    counts = np.bincount(asked.codes, minlength=len(asked.classes)).tolist()
+    return dict(zip(asked.classes, counts, strict=True))

@@ -1,0 +1,213 @@
+"""Spots as vectors in several representations: what every part of the SPADE evaluation takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from haiku_edge.runtime.arrow import list_column, list_matrix
+from haiku_edge.runtime.atomic import atomic_write
+from haiku_edge.runtime.errors import CohortError, UnreadableDatasetError, UsageError
+
+SPADE = "SPADE"
+"""Name of the representation that is judged, unless another is named."""
+
+FEATURES = "image features"
+ONE_EXPERT = "one expert"
+RANDOM_CLUSTERS = "random clusters"
+"""Names of the usual baselines: the frozen encoder, one pair of heads for all data, experts of random clusters."""
+
+ORGAN = "organ"
+"""Label that every spot has without any fact."""
+
+_KEY = b"haiku_edge.spot_cohort"
+_TEXTS = ("spots", "sections", "patients", "organs")
+
+
+@dataclass(frozen=True, slots=True)
+class SpotCohort:
+    """n spots of some patients, with what was measured there, as several models see them.
+
+    A representation whose name is that of another, a comma and more words ('SPADE, hard') is a variant of it: variants
+    are compared in routing, and are no baselines.
+
+    Attributes:
+        genes: Names of the g genes.
+        spots: (n,) str, barcodes, each once in a section.
+        sections: (n,) str.
+        patients: (n,) str, pseudonyms.
+        organs: (n,) str.
+        x: (n,) float32, centre in the section, micrometres; NaN where not known.
+        y: (n,) float32, centre in the section, micrometres; NaN where not known.
+        vectors: Representation → (n, d) float32 of the spots' pictures, as the model gives them, of any length.
+        keys: Representation → (n, d) float32 of the spots' expression in the same space, by the model's gene heads;
+            only those that have them.
+        expression: (n, g) float32, log-normalised.
+        facts: Patient → clinical facts, in the notes' keys.
+        expected: (n, g) float32, what the simulator's truth lets one expect; None for real tissue.
+    """
+
+    genes: tuple[str, ...]
+    spots: NDArray[np.str_]
+    sections: NDArray[np.str_]
+    patients: NDArray[np.str_]
+    organs: NDArray[np.str_]
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    vectors: Mapping[str, NDArray[np.float32]]
+    keys: Mapping[str, NDArray[np.float32]]
+    expression: NDArray[np.float32]
+    facts: Mapping[str, Mapping[str, str]]
+    expected: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        """Number of spots."""
+        return len(self.spots)
+
+    @property
+    def section_codes(self) -> NDArray[np.int64]:
+        """(n,) number of each spot's section; sections of two patients are two, whatever they are called."""
+        names = np.stack([self.patients, self.sections], axis=1)
+        return np.asarray(np.unique(names, axis=0, return_inverse=True)[1], np.int64).ravel()
+
+    def labels(self, key: str) -> NDArray[np.str_]:
+        """(n,) the organ of each spot, or the fact `key` of its patient; '' where that is not known."""
+        if key == ORGAN:
+            return self.organs
+        return np.array([self.facts.get(str(patient), {}).get(key, "") for patient in self.patients], np.str_)
+
+    def baselines(self, subject: str) -> tuple[str, ...]:
+        """The representations that a judged one is compared with: all but itself and variants.
+
+        Raises:
+            UsageError: There is no such representation.
+        """
+        if subject not in self.vectors:
+            raise UsageError(f"The cohort has no representation {subject!r}. It has {', '.join(self.vectors)}.")
+        return tuple(name for name in self.vectors if name != subject and not self._is_variant(name))
+
+    def variants(self, subject: str) -> tuple[str, ...]:
+        """The representations that are variants of one."""
+        return tuple(name for name in self.vectors if name.startswith(f"{subject}, "))
+
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> SpotCohort:
+        """The cohort of these spots alone."""
+        columns = {name: getattr(self, name)[rows] for name in (*_TEXTS, "x", "y", "expression")}
+        patients = set(columns["patients"].tolist())
+        return replace(
+            self,
+            **columns,
+            vectors={name: matrix[rows] for name, matrix in self.vectors.items()},
+            keys={name: matrix[rows] for name, matrix in self.keys.items()},
+            facts={patient: own for patient, own in self.facts.items() if patient in patients},
+            expected=None if self.expected is None else self.expected[rows],
+        )
+
+    def _is_variant(self, name: str) -> bool:
+        return any(name.startswith(f"{other}, ") for other in self.vectors)
+
+
+def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, d) float32 vectors at length 1; a vector of length 0 stays."""
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    return np.asarray(np.divide(vectors, lengths, out=np.zeros(vectors.shape), where=lengths > 0), np.float32)
+
+
+def write_spot_cohort(path: Path, cohort: SpotCohort) -> None:
+    """Write one Parquet file, whole or not at all.
+
+    Raises:
+        CohortError: The columns do not fit each other.
+        OutputNotWritableError, DiskFullError: It can't be written.
+    """
+    if fault := _fault(cohort):
+        raise CohortError(f"The spots can't be written as a cohort: {fault}. Embed them again.")
+    columns: dict[str, pa.Array] = {name: pa.array(getattr(cohort, name).tolist(), pa.string()) for name in _TEXTS}
+    columns |= {"x": pa.array(cohort.x, pa.float32()), "y": pa.array(cohort.y, pa.float32())}
+    columns["expression"] = list_column(cohort.expression)
+    if cohort.expected is not None:
+        columns["expected"] = list_column(cohort.expected)
+    columns |= {f"vector {name}": list_column(matrix) for name, matrix in cohort.vectors.items()}
+    columns |= {f"key {name}": list_column(matrix) for name, matrix in cohort.keys.items()}
+    about = {
+        "genes": cohort.genes,
+        "vectors": list(cohort.vectors),
+        "keys": list(cohort.keys),
+        "facts": {patient: dict(own) for patient, own in cohort.facts.items()},
+    }
+    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about).encode()})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    atomic_write(path, bytes(sink.getvalue()))
+
+
+def read_spot_cohort(path: Path) -> SpotCohort:
+    """Read what `write_spot_cohort` wrote.
+
+    Raises:
+        UnreadableDatasetError: Not there, or not such a file.
+    """
+    if not path.is_file():
+        raise UnreadableDatasetError(f"There is no file {path}. Write a cohort of embedded spots first.")
+    try:
+        table = pq.read_table(path).combine_chunks()
+        cohort = _cohort(table, json.loads((table.schema.metadata or {})[_KEY]))
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError):
+        raise UnreadableDatasetError(
+            f"{path.name} is no cohort of embedded spots, or a damaged one. Write it again."
+        ) from None
+    if fault := _fault(cohort):
+        raise UnreadableDatasetError(f"{path.name} can't be used: {fault}. Write it again.")
+    return cohort
+
+
+def _cohort(table: pa.Table, about: Mapping[str, object]) -> SpotCohort:
+    genes, vectors, keys, facts = (about[name] for name in ("genes", "vectors", "keys", "facts"))
+    if not (isinstance(genes, list) and isinstance(vectors, list) and isinstance(keys, list)):
+        raise TypeError("no lists of names")
+    if not isinstance(facts, Mapping):
+        raise TypeError("no facts")
+    spots, sections, patients, organs = (np.array(table[name].to_pylist(), np.str_) for name in _TEXTS)
+    x, y = (np.asarray(table[name].to_numpy(), np.float32) for name in ("x", "y"))
+    return SpotCohort(
+        genes=tuple(map(str, genes)),
+        spots=spots,
+        sections=sections,
+        patients=patients,
+        organs=organs,
+        x=x,
+        y=y,
+        vectors={str(name): list_matrix(table, f"vector {name}", np.float32) for name in vectors},
+        keys={str(name): list_matrix(table, f"key {name}", np.float32) for name in keys},
+        expression=list_matrix(table, "expression", np.float32),
+        facts={str(patient): dict(own) for patient, own in facts.items()},
+        expected=list_matrix(table, "expected", np.float32) if "expected" in table.column_names else None,
+    )
+
+
+def _fault(cohort: SpotCohort) -> str | None:
+    """What is wrong with the columns, as a part of a sentence; None where nothing is."""
+    count, width = len(cohort), len(cohort.genes)
+    if not count or not cohort.vectors:
+        return "there are no spots or no vectors"
+    columns = [getattr(cohort, name) for name in (*_TEXTS[1:], "x", "y")]
+    matrices = [*cohort.vectors.values(), *cohort.keys.values()]
+    if any(len(column) != count for column in (*columns, *matrices)):
+        return "not all columns have one row a spot"
+    tables = [cohort.expression] if cohort.expected is None else [cohort.expression, cohort.expected]
+    if any(table.shape != (count, width) for table in tables):
+        return f"expression is not a number for each of {count} spots and {width} genes"
+    if any(name not in cohort.vectors or cohort.vectors[name].shape != key.shape for name, key in cohort.keys.items()):
+        return "keys of expression are not of the same length as the vectors of the pictures"
+    if not all(np.isfinite(matrix).all() for matrix in (*matrices, *tables)):
+        return "some vectors or expressions are not finite"
+    if len(np.unique(np.stack([cohort.patients, cohort.sections, cohort.spots], axis=1), axis=0)) < count:
+        return "a spot is there twice"
+    return None
