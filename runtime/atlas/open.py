@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle import AtlasSection, Bundle
+from ..bundle import AtlasSection, Bundle, IndexSection
 from ..errors import BundleContentError, DeviceUnavailableError, UsageError
 from .exact import ExactIndex
 from .facts import read_facts
@@ -31,12 +31,13 @@ IndexChoice = Literal["auto", "exact", "hnsw"]
 
 @dataclass(frozen=True, slots=True)
 class Atlas:
-    """The evidence: n real mIF patches with m markers.
+    """The evidence: n real mIF patches with m markers, or n real spots with m genes.
 
     Attributes:
-        vectors: (n, d) float32 unit vectors of the mIF tower.
-        markers: Names of the m markers.
-        expression: (n, m) float32 mean raw intensity, 0 to 255; NaN where not measured.
+        vectors: (n, d) float32 unit vectors of the mIF tower, or of spots.
+        markers: Names of the m markers, or genes.
+        expression: (n, m) float32 mean raw intensity, 0 to 255, or of genes ln(1 + counts per 10,000); NaN where not
+            measured.
         mean: (m,) float32 mean over the patches that measured the marker; NaN where none did.
         std: (m,) float32 standard deviation over them (population); 1 where they are all alike, NaN where none did.
         z: (n, m) float32, (expression - mean) / std; NaN where not measured.
@@ -53,6 +54,7 @@ class Atlas:
         warnings: What the user should know, such as that the graph can't be used on this machine.
         facts: Patient → clinical facts in the order of the notes; empty where the bundle holds none.
         positivity: When a patch counts as positive, in one sentence; None where nothing says.
+        measure: What was measured: protein, of mIF patches, or gene, of spots.
     """
 
     vectors: NDArray[np.float32]
@@ -74,13 +76,17 @@ class Atlas:
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     positivity: str | None = None
+    measure: Literal["protein", "gene"] = "protein"
 
 
-def open_atlas(bundle: Bundle, *, index: IndexChoice = "auto", threads: int = 1) -> Atlas:
+def open_atlas(
+    bundle: Bundle, section: AtlasSection | None = None, *, index: IndexChoice = "auto", threads: int = 1
+) -> Atlas:
     """Open the evidence of a bundle.
 
     Args:
         bundle: A verified bundle.
+        section: Which evidence; by default the mIF patches.
         index: 'auto' takes the bundle's own index and steps down to exact search, with a warning, where hnswlib does
             not work on this machine; 'exact' searches exactly; 'hnsw' takes the graph or refuses.
         threads: Threads of one search.
@@ -90,12 +96,12 @@ def open_atlas(bundle: Bundle, *, index: IndexChoice = "auto", threads: int = 1)
         DeviceUnavailableError: 'hnsw' was asked for and hnswlib does not work here.
         UsageError: 'hnsw' was asked for and the bundle has no graph.
     """
-    section = bundle.manifest.need_atlas()
+    section = section or bundle.manifest.need_atlas()
     vectors = read_vectors(bundle.read(section.vectors), section)
-    table = read_patches(bundle.read(section.patches), section.markers)
+    table = read_patches(bundle.read(section.patches), section.markers, section.measure)
     _check_counts(section, table)
     mean, std, z = standardise(table.expression)
-    chosen, warnings = _choose_index(bundle, vectors, index, threads)
+    chosen, warnings = _choose_index(bundle, section.index, vectors, index, threads)
     return Atlas(
         vectors=vectors,
         markers=section.markers,
@@ -116,6 +122,7 @@ def open_atlas(bundle: Bundle, *, index: IndexChoice = "auto", threads: int = 1)
         warnings=warnings,
         facts=_read_facts(bundle, section, table),
         positivity=section.positivity,
+        measure=section.measure,
     )
 
 
@@ -179,9 +186,8 @@ def _read_facts(bundle: Bundle, section: AtlasSection, table: PatchTable) -> dic
 
 
 def _choose_index(
-    bundle: Bundle, vectors: NDArray[np.float32], choice: IndexChoice, threads: int
+    bundle: Bundle, stated: IndexSection, vectors: NDArray[np.float32], choice: IndexChoice, threads: int
 ) -> tuple[VectorIndex, tuple[str, ...]]:
-    stated = bundle.manifest.need_atlas().index
     if choice == "hnsw" and stated.kind != "hnsw":
         raise UsageError(f"The bundle {bundle.manifest.name} has no graph to search; it is searched exactly.")
     small = choice == "auto" and stated.count < EXACT_BELOW
@@ -192,11 +198,10 @@ def _choose_index(
         if choice == "hnsw":
             raise DeviceUnavailableError(f"The atlas can't be searched by its graph: {trouble}")
         return ExactIndex(vectors), (f"The atlas is searched exactly: {trouble}",)
-    return _load_graph(bundle, vectors, threads), ()
+    return _load_graph(bundle, stated, vectors, threads), ()
 
 
-def _load_graph(bundle: Bundle, vectors: NDArray[np.float32], threads: int) -> HnswIndex:
-    stated = bundle.manifest.need_atlas().index
+def _load_graph(bundle: Bundle, stated: IndexSection, vectors: NDArray[np.float32], threads: int) -> HnswIndex:
     if stated.file is None or stated.m is None or stated.ef_construction is None or stated.ef_search is None:
         raise _refused("its graph is not described")
     return HnswIndex.from_bytes(

@@ -53,7 +53,7 @@ def assemble_result(case: Case, clock: StageClock) -> CounterfactualResult:
     return CounterfactualResult(
         product=product(),
         bundle=describe_bundle(case.model.bundle),
-        device=describe_device(case.model),
+        device=describe_device(case.model.engine, case.model.tower),
         slide=describe_slide(case.info, case.digest, case.survey),
         tiles=_tiles(case),
         notes=case.question.notes.section,

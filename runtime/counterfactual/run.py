@@ -138,7 +138,8 @@ def _embed(
     found = read_finished(finished, plan, model, digest)
     if found is not None:
         return found, "from the finished prediction"
-    store = ChunkStore(folder, embedding_recipe(model, plan, digest))
+    towers = [(model.tower.name, model.engine)]
+    store = ChunkStore(folder, embedding_recipe(model.bundle, towers, model.batching, plan, digest))
     embedded = embed_tiles(slide, plan, model.engine, store, progress, threads=model.threads, batching=model.batching)
     return embedded, "resumed" if embedded.resumed else "computed"
 

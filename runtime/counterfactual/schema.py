@@ -11,7 +11,8 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..notice import RESEARCH_USE_ONLY
-from ..report.schema import BundleSection, DeviceSection, NotesSection, SlideSection
+from ..report.schema import BundleSection, NotesSection, SlideSection
+from ..report.schema_parts import DeviceSection
 
 SCHEMA_VERSION: Final = "1.1"
 EXPLORATORY: Final = (

@@ -49,4 +49,4 @@ def batching(bundle: Bundle, kind: str = "cpu", tower: HETower | None = None) ->
     """How an H&E tower, by default the bundle's own, is fed on a kind of device: tensorrt, cuda or cpu."""
     if kind != "cpu":
         return GPU
-    return LARGE if tower_bytes(bundle, tower or bundle.manifest.he) > LARGE_TOWER_BYTES else SMALL
+    return LARGE if tower_bytes(bundle, tower or bundle.manifest.need_he()) > LARGE_TOWER_BYTES else SMALL

@@ -101,7 +101,7 @@ def read_cases(bundle: Bundle, atlas: Atlas, section: CalibrationSection | None 
         cases = CalibrationCases(
             patients=np.asarray(table["patient"].to_pylist(), dtype=np.str_),
             he=list_matrix(table, "he", np.float32),
-            text=None if bundle.manifest.text is None else list_matrix(table, "text", np.float32),
+            text=list_matrix(table, "text", np.float32) if _with_notes(bundle, atlas) else None,
             z=(list_matrix(table, "expression", np.float32) - atlas.mean) / atlas.std,
         )
     except (pa.ArrowException, KeyError, ValueError) as error:
@@ -109,6 +109,11 @@ def read_cases(bundle: Bundle, atlas: Atlas, section: CalibrationSection | None 
     check_cases(cases, atlas)
     check_unseen(cases, bundle)
     return cases
+
+
+def _with_notes(bundle: Bundle, atlas: Atlas) -> bool:
+    """Whether the cases have vectors of notes: spots are searched without."""
+    return bundle.manifest.text is not None and atlas.measure == "protein"
 
 
 def without_patients(cases: CalibrationCases, excluded: tuple[str, ...]) -> CalibrationCases:

@@ -5,35 +5,45 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ..report.schema import BundleSection, DeviceSection, SlideSection, StainSection
+from ..engine.model import SPADE
+from ..report.schema import BundleSection, SlideSection, StainSection
+from ..report.schema_parts import DeviceSection
 
 if TYPE_CHECKING:
     from ..bundle import Bundle
+    from ..engine import Engine
     from ..slide import SlideInfo
+    from .he_tower import OpenTower
     from .model import Model
     from .survey import Survey
 
 
 def describe_bundle(bundle: Bundle) -> BundleSection:
     """The bundle that ran."""
-    manifest, atlas = bundle.manifest, bundle.manifest.need_atlas()
+    manifest, atlas = bundle.manifest, bundle.manifest.atlas
     return BundleSection(
         name=manifest.name,
         version=manifest.version,
         digest=bundle.digest,
         synthetic=manifest.synthetic,
         statement=manifest.statement,
-        patches=atlas.patch_count,
-        patients=atlas.patient_count,
+        patches=0 if atlas is None else atlas.patch_count,
+        patients=0 if atlas is None else atlas.patient_count,
     )
 
 
-def describe_device(model: Model) -> DeviceSection:
-    """What computed the vectors."""
-    device = asdict(model.engine.device)
-    student = model.tower.student
+def describe_device(engine: Engine, tower: OpenTower | None = None) -> DeviceSection:
+    """What computed the vectors.
+
+    Args:
+        engine: The tower on its device.
+        tower: Haiku's H&E tower, which may be a student; None for another.
+    """
+    device = asdict(engine.device)
+    student = None if tower is None else tower.student
     agreement = None if student is None else student.agreement.model_dump()
-    return DeviceSection(used=device.pop("kind"), tower=model.tower.name, agreement=agreement, **device)
+    name = SPADE if tower is None else tower.name
+    return DeviceSection(used=device.pop("kind"), tower=name, agreement=agreement, **device)
 
 
 def student_warnings(model: Model) -> list[str]:

@@ -96,7 +96,7 @@ def gather_evidence(
             why=tile.why,
             status=tiles.status[tile.tile],
             similarity=float(tiles.similarity[tile.tile]),
-            percentile=_known(tiles.percentile[tile.tile]),
+            percentile=known(tiles.percentile[tile.tile]),
             neighbours=_neighbours(found, tiles.row_of[tile.tile], atlas, calibration),
         )
         for tile in chosen
@@ -116,7 +116,7 @@ def _neighbours(found: Retrieved, row: int, atlas: Atlas, calibration: Calibrati
             score=float(found.scores[row, rank]),
             he_similarity=float(found.he_similarity[row, rank]),
             text_similarity=None if found.text_similarity is None else float(found.text_similarity[row, rank]),
-            percentile=_known(percentiles[rank]),
+            percentile=known(percentiles[rank]),
             weight=float(found.weights[row, rank]),
             markers=_measured(atlas, int(patch)),
         )
@@ -125,7 +125,8 @@ def _neighbours(found: Retrieved, row: int, atlas: Atlas, calibration: Calibrati
     ]
 
 
-def _known(value: np.float32) -> float | None:
+def known(value: np.float32) -> float | None:
+    """A number, or None where it is not finite."""
     return float(value) if np.isfinite(value) else None
 
 

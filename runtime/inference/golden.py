@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle import Bundle
+from ..engine.model import SPADE
 from ..errors import BundleContentError
+from .mixture import split_mixture
 
 _INPUTS = {
     "he": {"tiles": "he_tiles"},
     "text": {"input_ids": "input_ids", "attention_mask": "attention_mask"},
     "mif": {"patches": "mif_patches", "markers": "mif_markers"},
+    SPADE: {"tiles": "spade_tiles"},
 }
 """Tower → input of its graph → name in the file. A student takes what the H&E tower takes."""
 
@@ -31,6 +34,7 @@ class GoldenCases:
     """
 
     def __init__(self, bundle: Bundle) -> None:
+        self._manifest = bundle.manifest
         data = bundle.read(bundle.manifest.golden.file)
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
@@ -50,12 +54,23 @@ class GoldenCases:
         }
 
     def vectors(self, tower: str) -> NDArray[np.float32]:
-        """(n, d) float32: what the trained tower made of them in fp32.
+        """(n, d) float32: what the trained tower made of them in fp32; of SPADE's, embedding and weights side by side.
 
         Raises:
             BundleContentError: The bundle has none for it.
         """
         return np.asarray(self._array(f"{tower}_vectors"), dtype=np.float32)
+
+    def directions(self, tower: str, output: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, d) float32: the part of a tower's output that is searched with, which is what engines are judged by.
+
+        Args:
+            tower: Its name.
+            output: What it, or an engine of it, gave.
+        """
+        if tower != SPADE:
+            return output
+        return split_mixture(output, self._manifest.need_spade().dimension).vectors
 
     def _array(self, name: str) -> NDArray[Any]:
         if name not in self._arrays or not len(self._arrays[name]):

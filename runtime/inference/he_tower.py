@@ -72,11 +72,11 @@ def open_he_tower(bundle: Bundle, *, tower: str, device: str, threads: int, stri
     if tower == "student":
         return opened(students[0])
     if tower == TEACHER or strict or not students:
-        return opened(bundle.manifest.he)
+        return opened(bundle.manifest.need_he())
     check_device(device)
     if device == "cpu" or (device == "auto" and not _has_gpu()):
         return opened(students[0])
-    teacher = opened(bundle.manifest.he)
+    teacher = opened(bundle.manifest.need_he())
     return opened(students[0]) if teacher.engine.device.kind == "cpu" else teacher
 
 

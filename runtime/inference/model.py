@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..atlas import Atlas, open_atlas
-from ..bundle import Bundle, open_bundle
+from ..bundle import Bundle, opening_bundle
 from ..engine import Engine
+from ..engine.fingerprint import cpu_threads
 from ..notice import RESEARCH_USE_ONLY
 from ..version import product
 from .batching import Batching, batching
@@ -91,32 +92,57 @@ class Model:
 
     def first_line(self) -> str:
         """Which device runs, with which bundle, for which use."""
-        device, manifest = self.engine.device, self.bundle.manifest
-        kind = "synthetic bundle" if manifest.synthetic else "bundle"
-        student = f"; {self.tower.in_words()}" if self.tower.student else ""
-        return (
-            f"{product()} on {device.kind} ({device.name}; {device.provider}, {device.precision}; {device.reason}"
-            f"{student}), "
-            f"{kind} {manifest.name} {manifest.version} ({self.bundle.digest[:12]}). {RESEARCH_USE_ONLY}"
-        )
+        return first_line(self.bundle, self.engine, self.tower.in_words())
+
+
+def first_line(bundle: Bundle, engine: Engine, remark: str = "") -> str:
+    """Which device runs, with which bundle, for which use.
+
+    Args:
+        bundle: The bundle.
+        engine: Its tower on the device.
+        remark: What to know of the tower; empty where there is nothing.
+    """
+    device, manifest = engine.device, bundle.manifest
+    kind = "synthetic bundle" if manifest.synthetic else "bundle"
+    why = f"{device.reason}; {remark}" if remark else device.reason
+    return (
+        f"{product()} on {device.kind} ({device.name}; {device.provider}, {device.precision}; {why}), "
+        f"{kind} {manifest.name} {manifest.version} ({bundle.digest[:12]}). {RESEARCH_USE_ONLY}"
+    )
 
 
 def open_model(options: PredictOptions) -> Model:
-    """Open and verify the bundle, and make its H&E engine.
+    """Open and verify the bundle, and make its H&E engine; what neither needs is verified meanwhile.
 
     Raises:
         BundleError: The bundle is refused, or has no atlas, or no student where one is asked for.
         DeviceUnavailableError: The asked-for device is not there.
         UsageError: A patient to exclude is not in the bundle.
     """
-    bundle = open_bundle(options.bundle)
-    manifest, atlas = bundle.manifest, open_atlas(bundle)
-    heads = read_heads(bundle)
+    with opening_bundle(options.bundle) as bundle:
+        return haiku_model(bundle, options)
+
+
+def haiku_model(bundle: Bundle, options: PredictOptions, others: Collection[str] = ()) -> Model:
+    """Make Haiku's engine of an open bundle, and open its evidence.
+
+    Args:
+        bundle: The open bundle.
+        options: How to predict.
+        others: Pseudonyms of patients whom the bundle knows beside Haiku's.
+
+    Raises:
+        BundleError, DeviceUnavailableError, UsageError: See `open_model`.
+    """
+    manifest = bundle.manifest
+    manifest.need_he()
+    atlas, heads = open_atlas(bundle), read_heads(bundle)
     try_heads(heads, manifest.embedding_dimension)
-    threads = options.threads or len(os.sched_getaffinity(0))
+    threads = options.threads or cpu_threads()
     tower = open_he_tower(bundle, tower=options.tower, device=options.device, threads=threads, strict=options.strict)
     cases = None if tower.calibration is None else read_cases(bundle, atlas, tower.calibration)
-    known = {str(patient) for part in (cases, *heads) if part is not None for patient in part.patients}
+    known = {str(patient) for part in (cases, *heads) if part is not None for patient in part.patients} | set(others)
     return Model(
         bundle=bundle,
         atlas=atlas,

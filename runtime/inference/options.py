@@ -12,6 +12,9 @@ MOST_THREADS = 256
 TOWERS = ("auto", "teacher", "student")
 """The bundle's own H&E tower, a small one that learned from it, or whichever suits the device."""
 
+FAMILIES = ("auto", "haiku", "spade")
+"""Proteins by Haiku, genes by SPADE, or all that the bundle holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class PredictOptions:
@@ -30,6 +33,7 @@ class PredictOptions:
         threads: Threads for decoding and for the engine; None takes all cores.
         strict: Allow only engines that equal fp32 but for rounding, and no student.
         tower: One of `TOWERS`.
+        family: One of `FAMILIES`.
     """
 
     bundle: Path | None = None
@@ -44,6 +48,7 @@ class PredictOptions:
     threads: int | None = None
     strict: bool = False
     tower: str = "auto"
+    family: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing, before any work."""
@@ -53,6 +58,8 @@ class PredictOptions:
             raise UsageError(f"--neighbours must lie between 1 and {MOST_NEIGHBOURS}, not {self.neighbours}.")
         if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
             raise UsageError(f"--threads must lie between 1 and {MOST_THREADS}, not {self.threads}.")
+        if self.family not in FAMILIES:
+            raise UsageError(f"--family {self.family} is not one of {', '.join(FAMILIES)}.")
         if self.tower not in TOWERS:
             raise UsageError(f"--tower {self.tower} is not one of {', '.join(TOWERS)}.")
         if self.tower == "student" and self.strict:

@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ..atlas import Atlas
 from ..atomic import check_writable
 from ..errors import NoTissueError
 from ..notes import identifiers_in_name
-from ..report import ReportImages, write_outputs
+from ..report import write_outputs
 from ..report.schema import Result
 from ..slide import SlideInfo, TilePlan, open_slide, slide_digest
 from .case_notes import CaseNotes, embed_notes
@@ -22,17 +21,21 @@ from .chunks import ChunkStore
 from .clock import StageClock
 from .embed import EmbeddedTiles, embed_tiles
 from .evidence import choose_tiles
+from .families import Families, open_families
+from .findings import AllFindings, Findings
 from .folder import output_folder
 from .head_findings import SlideVectors, ask_heads, tile_blocks
-from .model import Model, open_model
+from .model import Model
 from .options import PredictOptions
 from .pixels import read_pixels
 from .progress import Progress, Silent
 from .recipe import embedding_recipe
-from .result import Findings, assemble_result
+from .report_pictures import report_images
+from .result import assemble_result
+from .spade import find_genes
 from .summarise import why_the_slide_abstains
 from .survey import Survey, survey_slide
-from .tiles import judge_tiles, readable_tiles, tile_table
+from .tiles import judge_tiles, readable_tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,65 +75,90 @@ def predict(
     options, progress, clock = options or PredictOptions(), progress or Silent(), StageClock()
     check_writable(options.out)
     with clock.stage("open bundle"):
-        model = open_model(options)
-    progress.say(model.first_line())
+        families = open_families(options)
+    progress.say(families.first_line())
     with clock.stage("notes"):
-        notes = embed_notes(model.bundle, notes_path)
+        notes = embed_notes(families.bundle, notes_path)
     with contextlib.closing(open_slide(slide_path, mpp=options.mpp)) as slide:
         progress.start("Looking at the slide")
         with clock.stage("survey"):
-            survey = survey_slide(slide, size=model.tile_size, mpp=model.mpp)
+            survey = survey_slide(slide, size=families.view.size, mpp=families.view.mpp)
             digest = slide_digest(slide.info)
         info = named_for_outputs(slide.info, digest, options.name)
         progress.finish()
         with output_folder(options.out, info.name, force=options.force) as folder:
-            store = ChunkStore(folder, embedding_recipe(model, survey.plan, digest))
+            recipe = embedding_recipe(families.bundle, families.towers(), families.batching, survey.plan, digest)
+            store = ChunkStore(folder, recipe)
             with clock.stage("embed tiles"):
                 embedded = embed_tiles(
-                    slide, survey.plan, model.engine, store, progress, threads=model.threads, batching=model.batching
+                    slide,
+                    survey.plan,
+                    families.engine,
+                    store,
+                    progress,
+                    threads=families.threads,
+                    batching=families.batching,
                 )
             with clock.stage("retrieve and infer"):
-                findings = find_biomarkers(model, notes, survey, embedded, options.exclude_patients)
+                findings = find_everything(families, notes, survey, embedded, options.exclude_patients)
+                table = findings.table(survey.plan, embedded)
             with clock.stage("read evidence tiles"):
-                pixels = read_pixels(slide, survey.plan, [tile.tile for tile in findings.chosen], model.threads)
+                pixels = read_pixels(slide, survey.plan, findings.shown(), families.threads)
             clock.add("engine, within embed", embedded.engine_seconds)
             clock.add("waiting for tiles, within embed", embedded.stream_seconds)
-            result = assemble_result(info, digest, survey, notes, model, options, embedded, findings, clock)
+            result = assemble_result(info, digest, survey, notes, families, options, embedded, findings, clock)
             progress.start("Writing the report")
-            files = write_outputs(folder, result, findings.table, _images(survey, pixels, findings, model.atlas))
+            files = write_outputs(folder, result, table, report_images(survey, pixels, findings))
             progress.finish()
-    return Prediction(folder, result, findings.table, files)
+    return Prediction(folder, result, table, files)
 
 
-def find_biomarkers(
-    model: Model, notes: CaseNotes, survey: Survey, embedded: EmbeddedTiles, excluded: tuple[str, ...] = ()
-) -> Findings:
-    """Search the atlas for every readable tile, with and without the notes, and judge what was found.
+def find_everything(
+    families: Families, notes: CaseNotes, survey: Survey, embedded: EmbeddedTiles, excluded: tuple[str, ...] = ()
+) -> AllFindings:
+    """Ask each family what it says of the readable tiles.
 
     Raises:
         NoTissueError: No tile is sharp and readable.
     """
-    atlas = model.atlas
     searched = readable_tiles(embedded)
     if not len(searched):
         raise NoTissueError(_why_none_is_left(survey.plan, embedded))
+    haiku = spade = None
+    own, mixed = families.split(embedded.vectors)
+    if families.haiku is not None and own is not None:
+        tiles = replace(embedded, vectors=own)
+        haiku = find_biomarkers(families.haiku, notes, survey.plan, tiles, searched, excluded)
+    if families.spade is not None and mixed is not None:
+        spade = find_genes(families.spade, survey.plan, replace(embedded, vectors=mixed), searched)
+    return AllFindings(families, searched, haiku, spade)
+
+
+def find_biomarkers(
+    model: Model,
+    notes: CaseNotes,
+    plan: TilePlan,
+    embedded: EmbeddedTiles,
+    searched: NDArray[np.int64],
+    excluded: tuple[str, ...] = (),
+) -> Findings:
+    """Search the atlas for every readable tile, with and without the notes, and judge what was found."""
+    atlas = model.atlas
     he = embedded.vectors[searched]
     alone = model.search(he, None)
     found = alone if notes.vector is None else model.search(he, notes.vector)
     calibration_alone = model.calibrate(with_notes=False)
     calibration = calibration_alone if notes.vector is None else model.calibrate(with_notes=True)
-    tiles = judge_tiles(survey.plan, embedded, searched, found, alone, atlas, calibration)
+    tiles = judge_tiles(plan, embedded, searched, found, alone, atlas, calibration)
     heads = ask_heads(
         model.heads,
-        SlideVectors(he, notes.vector, searched, tile_blocks(survey.plan.grid, searched)),
+        SlideVectors(he, notes.vector, searched, tile_blocks(plan.grid, searched)),
         excluded,
         why_the_slide_abstains(tiles),
         never=why_no_head(model),
     )
-    columns = {name: values for head in heads for name, values in head.columns.items()}
     return Findings(
         tiles=tiles,
-        table=tile_table(survey.plan, embedded, tiles, calibration, atlas.markers, searched, columns),
         heads=heads,
         found=found,
         chosen=choose_tiles(tiles, atlas.markers),
@@ -170,28 +198,3 @@ def _why_none_is_left(plan: TilePlan, embedded: EmbeddedTiles) -> str:
         "unreadable. "
         "Rescan the slide in focus."
     )
-
-
-def _images(survey: Survey, pixels: dict[int, NDArray[np.uint8]], findings: Findings, atlas: Atlas) -> ReportImages:
-    rows = [findings.tiles.row_of[tile.tile] for tile in findings.chosen]
-    patches = sorted({int(i) for row in rows for i in findings.found.ids[row] if i >= 0})
-    names = {i: str(atlas.patches[i]) for i in patches}
-    legend = {entry.marker: entry.colour for i in patches for entry in atlas.pictures.legend(i)}
-    return ReportImages(
-        overview=survey.picture.image,
-        scale=survey.picture.scale,
-        tiles=pixels,
-        composites={names[i]: atlas.pictures.composite(i) for i in patches},
-        channels={names[i]: _channels(atlas, i) for i in patches},
-        composite_legend=tuple((marker, _rgb(colour)) for marker, colour in legend.items()),
-    )
-
-
-def _channels(atlas: Atlas, patch: int) -> dict[str, bytes]:
-    return {name: atlas.pictures.channel(patch, name) for name in atlas.pictures.channels(patch)}
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    """'#rrggbb' as three numbers."""
-    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
-    return red, green, blue

@@ -48,7 +48,7 @@ def he_query(bundle: Bundle, path: Path, *, device: str = "cpu", threads: int | 
     Raises:
         UnreadableDatasetError, PatchShapeError: The file can't be used.
     """
-    section = bundle.manifest.he
+    section = bundle.manifest.need_he()
     pixels = read_he_patch(path, section.tile_size)
     engine = open_tower(bundle, section, device=device, threads=threads, strict=True)
     return Query("he", "an H&E tile", engine(tiles=pixels[None])[0], pixels, device=_in_words(engine))

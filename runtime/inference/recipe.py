@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
+from ..bundle import Bundle
+from ..engine import Engine
 from ..slide import TilePlan
 from ..version import product
-from .model import Model
+from .batching import Batching
 
 
-def embedding_recipe(model: Model, plan: TilePlan, digest: str) -> dict[str, object]:
-    """Everything that decides the bytes of an embedded tile, for the store of unfinished ones."""
-    device, batching, grid = model.engine.device, model.batching, plan.grid
+def embedding_recipe(
+    bundle: Bundle, towers: Sequence[tuple[str, Engine]], batching: Batching, plan: TilePlan, digest: str
+) -> dict[str, object]:
+    """Everything that decides the bytes of an embedded tile, for the store of unfinished ones.
+
+    Args:
+        bundle: The bundle.
+        towers: Name and engine of each tower that embeds the tiles.
+        batching: How they are fed.
+        plan: The tiles.
+        digest: Of the slide.
+    """
+    grid = plan.grid
     return {
         "product": product(),
         "slide": digest,
-        "bundle": model.bundle.digest,
-        "tower": model.tower.name,
-        "provider": device.provider,
-        "precision": device.precision,
-        "processor": device.name,
+        "bundle": bundle.digest,
+        "towers": [
+            [name, engine.device.provider, engine.device.precision, engine.device.name] for name, engine in towers
+        ],
         "grid": [grid.size, grid.mpp, grid.extent, grid.extent_y, plan.level],
         "origins": hashlib.sha256(grid.origins.tobytes()).hexdigest(),
         "batch": [batching.tiles, batching.per_chunk],

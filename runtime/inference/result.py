@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pyarrow as pa
 
 from ..report.schema import (
     Result,
@@ -15,12 +11,11 @@ from ..report.schema import (
     UnreadableTile,
 )
 from ..version import product
-from .calibration import ABSTENTION_RATE, Calibration
 from .describe import describe_bundle, describe_device, describe_slide, student_warnings
-from .evidence import ChosenTile, gather_evidence
-from .head_findings import HeadResult
-from .retrieve import Retrieved
-from .summarise import LEAST_SUPPORTED_SHARE, describe_calibration, summarise, supported_share
+from .evidence import gather_evidence
+from .remarks import evidence_remarks
+from .spade_result import describe_genes
+from .summarise import LEAST_SUPPORTED_SHARE, describe_calibration, summarise
 from .tiles import TileResults
 
 if TYPE_CHECKING:
@@ -28,35 +23,11 @@ if TYPE_CHECKING:
     from .case_notes import CaseNotes
     from .clock import StageClock
     from .embed import EmbeddedTiles
+    from .families import Families
+    from .findings import AllFindings, Findings
     from .model import Model
     from .options import PredictOptions
     from .survey import Survey
-
-# Five times what ordinary tissue has: the slide as a whole is then unlike what the intervals were calibrated on.
-_STRANGE_SHARE = 5 * ABSTENTION_RATE
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What retrieval and inference found.
-
-    Attributes:
-        tiles: Every tile of the plan.
-        table: The same as the table that is written.
-        found: Neighbours with the notes, for the readable tiles.
-        chosen: Tiles to show.
-        heads: What the bundle's trained heads say.
-        calibration: Intervals of the prediction with notes.
-        calibration_alone: Intervals of the prediction without notes.
-    """
-
-    tiles: TileResults
-    table: pa.Table
-    found: Retrieved
-    chosen: tuple[ChosenTile, ...]
-    heads: tuple[HeadResult, ...]
-    calibration: Calibration
-    calibration_alone: Calibration
 
 
 def assemble_result(
@@ -64,31 +35,41 @@ def assemble_result(
     digest: str,
     survey: Survey,
     notes: CaseNotes,
-    model: Model,
+    families: Families,
     options: PredictOptions,
     embedded: EmbeddedTiles,
-    findings: Findings,
+    findings: AllFindings,
     clock: StageClock,
 ) -> Result:
     """Make the result of a run; everything that the report shows comes from here."""
-    tiles, atlas = findings.tiles, model.atlas
-    named = tuple(notes.section.markers_named)
     section = describe_slide(info, digest, survey)
+    spade = families.spade
     return Result(
         product=product(),
-        bundle=describe_bundle(model.bundle),
-        device=describe_device(model),
+        bundle=describe_bundle(families.bundle),
+        device=describe_device(families.engine, None if families.haiku is None else families.haiku.tower),
         slide=section,
-        tiles=_describe_tiles(survey, embedded, tiles),
+        tiles=_describe_tiles(survey, embedded, findings.tiles),
         notes=notes.section,
-        parameters=_parameters(model, options),
-        calibration=describe_calibration(findings.calibration),
-        biomarkers=summarise(atlas, tiles, findings.calibration, findings.calibration_alone, named),
-        evidence=gather_evidence(findings.chosen, tiles, findings.found, atlas, findings.calibration),
-        heads=[head.finding for head in findings.heads],
-        warnings=_warnings(model, section, notes, tiles, embedded, findings.calibration),
+        parameters=_parameters(families, options),
+        **_of_haiku(families.haiku, findings.haiku, tuple(notes.section.markers_named)),
+        spatial=None if spade is None or findings.spade is None else describe_genes(spade, findings.spade),
+        warnings=_warnings(families, section, notes, findings, embedded),
         timing={**clock.seconds, "total": clock.total()},
     )
+
+
+def _of_haiku(model: Model | None, findings: Findings | None, named: tuple[str, ...]) -> dict[str, Any]:
+    """The parts of a result that Haiku fills."""
+    if model is None or findings is None:
+        return {"calibration": None, "biomarkers": [], "evidence": [], "heads": []}
+    atlas, tiles = model.atlas, findings.tiles
+    return {
+        "calibration": describe_calibration(findings.calibration),
+        "biomarkers": summarise(atlas, tiles, findings.calibration, findings.calibration_alone, named),
+        "evidence": gather_evidence(findings.chosen, tiles, findings.found, atlas, findings.calibration),
+        "heads": [head.finding for head in findings.heads],
+    }
 
 
 def _describe_tiles(survey: Survey, embedded: EmbeddedTiles, tiles: TileResults) -> TilesSection:
@@ -113,10 +94,11 @@ def _describe_tiles(survey: Survey, embedded: EmbeddedTiles, tiles: TileResults)
     )
 
 
-def _parameters(model: Model, options: PredictOptions) -> dict[str, Any]:
+def _parameters(families: Families, options: PredictOptions) -> dict[str, Any]:
+    haiku = families.haiku
+    own = {} if haiku is None else {"text_weight": haiku.text_weight, "neighbours": haiku.neighbours}
     return {
-        "text_weight": model.text_weight,
-        "neighbours": model.neighbours,
+        **own,
         "exclude_patients": list(options.exclude_patients),
         "mpp_override": options.mpp,
         "least_supported_share": LEAST_SUPPORTED_SHARE,
@@ -124,38 +106,26 @@ def _parameters(model: Model, options: PredictOptions) -> dict[str, Any]:
 
 
 def _warnings(
-    model: Model,
-    slide: SlideSection,
-    notes: CaseNotes,
-    tiles: TileResults,
-    embedded: EmbeddedTiles,
-    calibration: Calibration,
+    families: Families, slide: SlideSection, notes: CaseNotes, findings: AllFindings, embedded: EmbeddedTiles
 ) -> list[str]:
     """What a reader must know before trusting the numbers, most important first."""
-    warnings = []
-    if model.bundle.manifest.synthetic:
-        warnings.append(model.bundle.manifest.statement)
+    manifest, warnings = families.bundle.manifest, []
+    if manifest.synthetic:
+        warnings.append(manifest.statement)
     if slide.stain.looks_like != "H&E":
         warnings.append(f"The slide may not be H&E but {slide.stain.looks_like}: {_sentence(slide.stain.reason)}")
-    evidence = len(model.atlas.patients) if model.allowed is None else int(model.allowed.sum())
-    if evidence < model.neighbours:
-        warnings.append(f"Only {evidence} patches may be evidence; {model.neighbours} neighbours were asked for.")
-    warnings += student_warnings(model)
-    share = supported_share(tiles)
-    if share < 1 - _STRANGE_SHARE:
-        usual = 100 * ABSTENTION_RATE
-        middle = float(np.nanmedian(tiles.percentile))
-        warnings.append(
-            f"{100 * (1 - share):.0f} % of the tissue resembles nothing in the atlas (at most {usual:.0f} % is usual), "
-            f"and the tiles' median percentile is {middle:.0f} (50 is usual): intervals need not hold on this slide."
-        )
-    if not calibration.patients:
-        warnings.append(
-            "No patient calibrates this run: estimates have no intervals, and no tile abstains, however strange it is."
-        )
+    if families.haiku is not None and findings.haiku is not None:
+        model, own = families.haiku, findings.haiku
+        warnings += evidence_remarks(model.atlas, model.allowed, model.neighbours, own.tiles, own.calibration)
+        warnings += student_warnings(model)
+        warnings += map(_sentence, model.atlas.warnings)
+    if families.spade is not None and findings.spade is not None:
+        spade, mixed = families.spade, findings.spade
+        warnings += evidence_remarks(spade.atlas, spade.allowed, spade.neighbours, mixed.tiles, mixed.calibration)
+        warnings += map(_sentence, spade.atlas.warnings)
     if embedded.unreadable:
         warnings.append(f"{len(embedded.unreadable)} tiles could not be read and were left out.")
-    warnings += [_sentence(text) for text in (*slide.warnings, *model.atlas.warnings, *notes.section.warnings)]
+    warnings += [_sentence(text) for text in (*slide.warnings, *notes.section.warnings)]
     if notes.section.dropped:
         warnings.append(f"Left out of the notes as identifiers: {', '.join(notes.section.dropped)}.")
     return warnings

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..atlas import ExactIndex, open_atlas
-from ..bundle import Bundle, HETower, open_bundle
+from ..bundle import AtlasSection, Bundle, CalibrationSection, HETower, open_bundle
 from ..engine import open_tower
-from ..engine.model import towers_of
+from ..engine.model import SPADE, towers_of
 from .batching import batching
-from .gate import judge_engine
+from .gate import JudgingAtlases, judge_engine
 from .golden import GoldenCases
 from .head_graph import try_heads
 from .heads import read_heads
@@ -26,6 +26,7 @@ TITLES = {
     "he": "H&E tower",
     "text": "text tower",
     "mif": "mIF tower",
+    SPADE: "mixture of experts",
     "student-vit-s": "student (vit-s)",
     "student-mobile": "student (mobile)",
 }
@@ -59,29 +60,39 @@ def run_self_test(options: PredictOptions) -> tuple[Check, ...]:
     bundle = open_bundle(options.bundle)
     return (
         *_test_towers(bundle, options),
-        _test_index(bundle, options),
-        *_test_calibration(bundle),
+        *_test_evidence(bundle, options),
         *_test_heads(bundle),
     )
 
 
 def _test_towers(bundle: Bundle, options: PredictOptions) -> Iterator[Check]:
     """The engine that `predict` would take for each tower, through its gate."""
-    golden = GoldenCases(bundle)
-    atlas = None if bundle.manifest.atlas is None else open_atlas(bundle)
+    golden, atlases = GoldenCases(bundle), JudgingAtlases(bundle)
     for tower, section in towers_of(bundle).items():
         device, strict = (options.device, options.strict) if isinstance(section, HETower) else ("cpu", True)
         engine = open_tower(bundle, section, device=device, threads=options.threads, strict=strict)
         batch = batching(bundle, engine.device.kind, section).tiles if isinstance(section, HETower) else AT_ONCE
-        gate = judge_engine(engine, golden, tower, batches=(batch,), atlas=atlas)
+        gate = judge_engine(engine, golden, tower, batches=(batch,), atlas=atlases.of(tower))
         what = f"{engine.device.provider}, {engine.device.precision}"
         yield Check(TITLES[tower], gate.passed, f"{what}: {gate.reason}, over {gate.cases} golden cases")
 
 
-def _test_calibration(bundle: Bundle) -> Iterator[Check]:
+def _test_evidence(bundle: Bundle, options: PredictOptions) -> Iterator[Check]:
+    """The evidence of each family that the bundle holds."""
+    manifest, spade = bundle.manifest, bundle.manifest.spade
+    if manifest.he is not None:
+        neighbours = options.neighbours or manifest.retrieval.neighbours
+        yield _test_index(bundle, "atlas", manifest.atlas, neighbours)
+        yield from _test_calibration("calibration", manifest.atlas, manifest.calibration)
+    if spade is not None:
+        yield _test_index(bundle, "spots", spade.atlas, options.neighbours or spade.neighbours)
+        yield from _test_calibration("calibration of genes", spade.atlas, spade.calibration)
+
+
+def _test_calibration(name: str, atlas: AtlasSection | None, calibration: CalibrationSection | None) -> Iterator[Check]:
     """Say it where predictions will have no intervals."""
-    if bundle.manifest.atlas is not None and bundle.manifest.calibration is None:
-        yield Check("calibration", passed=True, detail="none: estimates have no intervals, and no tile abstains")
+    if atlas is not None and calibration is None:
+        yield Check(name, passed=True, detail="none: estimates have no intervals, and no tile abstains")
 
 
 def _test_heads(bundle: Bundle) -> Iterator[Check]:
@@ -92,18 +103,17 @@ def _test_heads(bundle: Bundle) -> Iterator[Check]:
         yield Check("trained heads", passed=True, detail=f"{names}: each takes the towers' vectors")
 
 
-def _test_index(bundle: Bundle, options: PredictOptions) -> Check:
-    section = bundle.manifest.atlas
+def _test_index(bundle: Bundle, name: str, section: AtlasSection | None, neighbours: int) -> Check:
     if section is None:
-        return Check("atlas", passed=True, detail="none: without one (`haiku-edge atlas add`) nothing is predicted")
+        remedy = "`haiku-edge atlas add`" if name == "atlas" else "`haiku-edge export spade --atlas`"
+        return Check(name, passed=True, detail=f"none: without one ({remedy}) nothing is predicted")
     if section.index.kind == "exact":
-        open_atlas(bundle)
-        return Check("atlas index", passed=True, detail="exact search")
-    atlas = open_atlas(bundle, index="hnsw")
-    neighbours = options.neighbours or bundle.manifest.retrieval.neighbours
+        open_atlas(bundle, section)
+        return Check(f"{name} index", passed=True, detail="exact search")
+    atlas = open_atlas(bundle, section, index="hnsw")
     queries = atlas.vectors[:: max(1, len(atlas.vectors) // _QUERIES)]
     exact = ExactIndex(atlas.vectors).search(queries, neighbours).ids
     found = atlas.index.search(queries, neighbours).ids
     overlap = float(np.mean([len(np.intersect1d(a, b)) / len(a) for a, b in zip(exact, found, strict=True)]))
     detail = f"{100 * overlap:.1f} % of the exact {neighbours} nearest found over {len(queries)} queries"
-    return Check("atlas index", overlap >= LEAST_OVERLAP, detail)
+    return Check(f"{name} index", overlap >= LEAST_OVERLAP, detail)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..atlas import Atlas
-from ..report.schema import Biomarker, CalibrationSection, Estimate
+from ..report.schema import Biomarker
+from ..report.schema_parts import CalibrationSection, Estimate
 from .biomarkers import Expression
 from .calibration import ABSTENTION_RATE, METHOD, Calibration
 from .tiles import TileResults

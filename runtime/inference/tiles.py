@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ..arrow import list_column
 from ..atlas import Atlas
 from ..slide import TilePlan, is_blurred
 from .biomarkers import Expression, infer_expression
@@ -88,19 +89,15 @@ def judge_tiles(
 
 
 def tile_table(
-    plan: TilePlan,
-    embedded: EmbeddedTiles,
-    tiles: TileResults,
-    calibration: Calibration,
-    markers: tuple[str, ...],
-    searched: NDArray[np.int64],
-    heads: Mapping[str, NDArray[np.float32]],
+    plan: TilePlan, embedded: EmbeddedTiles, tiles: TileResults, more: Sequence[Mapping[str, pa.Array]]
 ) -> pa.Table:
-    """The rows of `tiles.parquet`; values are null where nothing is said.
+    """The rows of `tiles.parquet`: where each tile lies and what became of it, and then what the models say.
 
     Args:
-        searched: (s,) tile indices that the heads read.
-        heads: Column name → (s,) values of the trained heads.
+        plan: The tiles.
+        embedded: How they were read.
+        tiles: What the first family made of them.
+        more: Columns of the families, one after another.
     """
     grid = plan.grid
     columns: dict[str, pa.Array] = {
@@ -112,24 +109,61 @@ def tile_table(
         "tissue": pa.array(grid.tissue, pa.float32()),
         "sharpness": pa.array(embedded.sharpness, pa.float32()),
         "status": pa.array(tiles.status.tolist(), pa.string()),
-        "similarity": _nullable(tiles.similarity),
-        "percentile": _nullable(tiles.percentile),
+        "similarity": nullable(tiles.similarity),
+        "percentile": nullable(tiles.percentile),
     }
-    for m, marker in enumerate(markers):
+    for own in more:
+        columns |= own
+    return pa.table(columns)
+
+
+def marker_columns(
+    tiles: TileResults,
+    calibration: Calibration,
+    markers: tuple[str, ...],
+    searched: NDArray[np.int64],
+    heads: Mapping[str, NDArray[np.float32]],
+) -> dict[str, pa.Array]:
+    """The columns on markers, trained heads and Haiku's vectors; values are null where nothing is said.
+
+    Args:
+        tiles: The tiles.
+        calibration: Intervals.
+        markers: Names of the m markers.
+        searched: (s,) tile indices that the heads read.
+        heads: Column name → (s,) values of the trained heads.
+    """
+    columns = value_columns(tiles, calibration, markers, with_notes=True)
+    for name, values in heads.items():
+        columns[name] = nullable(_scatter(len(tiles.origins), searched, values))
+    columns["vector"] = list_column(tiles.vectors)
+    return columns
+
+
+def value_columns(
+    tiles: TileResults, calibration: Calibration, names: Sequence[str], *, with_notes: bool = False
+) -> dict[str, pa.Array]:
+    """A column of values under each of m names, with the ends of its interval and the evidence's spread.
+
+    Args:
+        tiles: The tiles.
+        calibration: Intervals.
+        names: Names of the m columns of values.
+        with_notes: Tell the values without notes too.
+    """
+    columns: dict[str, pa.Array] = {}
+    for m, name in enumerate(names):
         value, half = tiles.expression.value[:, m], calibration.tile_half_width[m]
         bounded = np.where(np.isfinite(half), value, np.nan)
         columns |= {
-            marker: _nullable(value),
-            f"{marker}_low": _nullable(bounded - half),
-            f"{marker}_high": _nullable(bounded + half),
-            f"{marker}_spread": _nullable(tiles.expression.spread[:, m]),
-            f"{marker}_without_notes": _nullable(tiles.without_notes[:, m]),
+            name: nullable(value),
+            f"{name}_low": nullable(bounded - half),
+            f"{name}_high": nullable(bounded + half),
+            f"{name}_spread": nullable(tiles.expression.spread[:, m]),
         }
-    for name, values in heads.items():
-        columns[name] = _nullable(_scatter(len(grid.origins), searched, values))
-    flat = pa.array(tiles.vectors.ravel(), pa.float32())
-    columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, tiles.vectors.shape[1])
-    return pa.table(columns)
+        if with_notes:
+            columns[f"{name}_without_notes"] = nullable(tiles.without_notes[:, m])
+    return columns
 
 
 def _spread_out(count: int, keep: NDArray[np.int64], values: Expression, supported: NDArray[np.bool_]) -> Expression:
@@ -145,6 +179,7 @@ def _scatter(count: int, rows: NDArray[np.int64], values: NDArray[np.float32]) -
     return out
 
 
-def _nullable(values: NDArray[np.float32]) -> pa.Array:
+def nullable(values: NDArray[np.float32]) -> pa.Array:
+    """Numbers as a column; null where they are not finite."""
     values = np.asarray(values, np.float32)
     return pa.array(values, pa.float32(), mask=~np.isfinite(values))

@@ -18,6 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from ..slide.grid import round_half_up
+from .experts import EXPERT_COLUMN
+from .genes import PREFIX as GENE_PREFIX
+from .genes import measured_genes
 from .heads import PREFIX
 from .heatmap import tile_extent
 from .schema import Result
@@ -70,7 +73,7 @@ def features(result: Result, tiles: pa.Table) -> Iterator[dict[str, Any]]:
     """The tiles as GeoJSON features, in the table's order."""
     markers = [biomarker.marker for biomarker in result.biomarkers if biomarker.marker in tiles.column_names]
     heads = [name for name in tiles.column_names if name.startswith(PREFIX)]
-    names = [*markers, "similarity", "percentile", *heads]
+    names = [*markers, "similarity", "percentile", *heads, *_of_genes(result, tiles)]
     places = ["x", "y", "status"]
     extent_x, extent_y = tile_extent(result)
     index = 0
@@ -86,6 +89,13 @@ def features(result: Result, tiles: pa.Table) -> Iterator[dict[str, Any]]:
                 "properties": _properties(status, dict(zip(names, values, strict=True))),
             }
             index += 1
+
+
+def _of_genes(result: Result, tiles: pa.Table) -> list[str]:
+    """The columns of a mixture of experts."""
+    genes = [f"{GENE_PREFIX}{gene}" for gene in measured_genes(result, tiles)]
+    wanted = [EXPERT_COLUMN, "spade_similarity", *genes] if result.spatial is not None else []
+    return [name for name in wanted if name in tiles.column_names]
 
 
 def _properties(status: str, measurements: dict[str, float]) -> dict[str, Any]:

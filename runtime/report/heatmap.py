@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +67,12 @@ class TileMap:
         there[self.tile_rows, self.tile_columns] = True
         return grid, there
 
+    def centre(self, tile: int) -> tuple[float, float]:
+        """The middle of a tile of the table, (x, y) in overview pixels."""
+        across = np.flatnonzero(self.columns == self.tile_columns[tile])
+        down = np.flatnonzero(self.rows == self.tile_rows[tile])
+        return float(across.mean() + 0.5), float(down.mean() + 0.5)
+
 
 def map_tiles(result: Result, tiles: pa.Table, shape: tuple[int, int], scale: tuple[float, float]) -> TileMap:
     """Find the tile under each pixel of an overview.
@@ -99,12 +106,17 @@ def marker_values(tiles: pa.Table, marker: str) -> NDArray[np.float32]:
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float32)
 
 
-def paint(values: NDArray[np.float32], tile_map: TileMap) -> NDArray[np.uint8]:
+def paint(
+    values: NDArray[np.float32],
+    tile_map: TileMap,
+    index: Callable[[NDArray[np.float32]], NDArray[np.uint8]] = colour_index,
+) -> NDArray[np.uint8]:
     """Paint values into palette indices over the overview.
 
     Args:
-        values: (n,) float32 z by row of the tiles table; NaN tiles are hatched grey.
+        values: (n,) float32 by row of the tiles table, in z unless `index` says otherwise; NaN tiles are hatched grey.
         tile_map: Where the tiles lie.
+        index: The row of the palette for finite values, at most 250.
 
     Returns:
         (h, w) uint8 rows of `palette()`.
@@ -112,7 +124,7 @@ def paint(values: NDArray[np.float32], tile_map: TileMap) -> NDArray[np.uint8]:
     grid, there = tile_map.grid(values)
     said = np.isfinite(grid)
     indices = np.full(grid.shape, _TRANSPARENT, dtype=np.uint8)
-    indices[said] = colour_index(grid[said])
+    indices[said] = index(grid[said])
     indices[there & ~said] = _HATCH_LIGHT
     painted = indices[tile_map.rows][:, tile_map.columns]
     down, across = np.nonzero(painted == _HATCH_LIGHT)
@@ -121,18 +133,23 @@ def paint(values: NDArray[np.float32], tile_map: TileMap) -> NDArray[np.uint8]:
     return painted
 
 
-def palette() -> NDArray[np.uint8]:
-    """The 256 colours that `paint` refers to, (256, 3) uint8."""
+def palette(own: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """The 256 colours that `paint` refers to, (256, 3) uint8.
+
+    Args:
+        own: (n, 3) uint8 RGB of the first n rows, at most 251; by default those of z.
+    """
+    first = colour_map() if own is None else own
     colours = np.full((256, 3), 255, dtype=np.uint8)
-    colours[:251] = colour_map()
+    colours[: len(first)] = first
     colours[_HATCH_LIGHT], colours[_HATCH_DARK] = HATCH
     return colours
 
 
-def overlay_png(painted: NDArray[np.uint8]) -> bytes:
-    """What `paint` gave as a small PNG, transparent where there is no tile."""
+def overlay_png(painted: NDArray[np.uint8], own: NDArray[np.uint8] | None = None) -> bytes:
+    """What `paint` gave as a small PNG, transparent where there is no tile; `own` as `palette` takes it."""
     image = Image.frombytes("P", (painted.shape[1], painted.shape[0]), painted.tobytes())
-    image.putpalette(palette().tobytes())
+    image.putpalette(palette(own).tobytes())
     stream = io.BytesIO()
     image.save(stream, "PNG", transparency=_TRANSPARENT, optimize=False)
     return stream.getvalue()
@@ -151,20 +168,23 @@ class Underlay:
     blends: NDArray[np.uint8]
 
 
-def underlay(overview: NDArray[np.uint8]) -> Underlay:
+def underlay(overview: NDArray[np.uint8], own: NDArray[np.uint8] | None = None) -> Underlay:
     """The overview in grey, ready for heatmaps.
 
     Args:
         overview: (h, w, 3) uint8 RGB.
+        own: Colours, as `palette` takes them.
     """
     luma = np.rint(overview.astype(np.float32) @ np.array(_GREY, dtype=np.float32)).astype(np.uint16)
     levels = np.arange(256, dtype=np.float32)[:, None, None]
-    blends = levels * (1 - OPACITY) + palette().astype(np.float32) * OPACITY
+    blends = levels * (1 - OPACITY) + palette(own).astype(np.float32) * OPACITY
     blends[:, _TRANSPARENT] = levels[:, 0]
     return Underlay(luma * 256, np.rint(blends).astype(np.uint8).reshape(-1, 3))
 
 
-def heatmap_png(below: Underlay, painted: NDArray[np.uint8], marker: str, result: Result) -> bytes:
+def heatmap_png(
+    below: Underlay, painted: NDArray[np.uint8], marker: str, result: Result, atlas: str = "the atlas"
+) -> bytes:
     """A whole picture: the slide in grey, the heatmap over it, a legend below.
 
     Args:
@@ -172,9 +192,18 @@ def heatmap_png(below: Underlay, painted: NDArray[np.uint8], marker: str, result
         painted: (h, w) uint8 from `paint`.
         marker: Name for the legend.
         result: Gives the notice and the bundle for the legend.
+        atlas: Whose standard deviations the legend names.
     """
-    picture = below.blends.take(below.grey + painted, axis=0)
-    image = add_legend(Image.fromarray(picture), marker, result)
+    return signed_png(add_legend(blend(below, painted), marker, result, atlas), result)
+
+
+def blend(below: Underlay, painted: NDArray[np.uint8]) -> Image.Image:
+    """The slide in grey with what `paint` gave over it."""
+    return Image.fromarray(below.blends.take(below.grey + painted, axis=0))
+
+
+def signed_png(image: Image.Image, result: Result) -> bytes:
+    """A picture as PNG that names its bundle and its use."""
     said = PngInfo()
     said.add_text("Disclaimer", result.notice)
     said.add_text("Source", f"bundle {result.bundle.name} {result.bundle.version} {result.bundle.digest}")

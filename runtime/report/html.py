@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from . import numbers
 from .cautions import cautions
 from .colour import SCALE_LIMIT, colour_map, gradient
+from .genes import GeneMaps, colour_of, expert_genes, gene_chapter, top_genes
 from .heads import HeadMap, answer, metrics_in_words
 from .heatmap import OPACITY, tile_extent
 from .images import ReportImages, data_uri, in_grey, resized_to, webp
 from .pages import render
 from .plots import PLOT_WIDTH, axis_for, interval_plot
 from .schema import Evidence, Neighbour, NeighbourMarker, Result
+from .schema_spatial import SpotEvidence
 
 _GREY_AT_MOST = 700
 """Long side of the grey overview below heatmaps, pixels."""
@@ -80,6 +82,7 @@ def render_report(
     overview: NDArray[np.uint8],
     overlays: dict[str, bytes],
     head_overlays: Sequence[tuple[HeadMap, bytes]] = (),
+    gene_maps: GeneMaps | None = None,
 ) -> str:
     """The report as HTML.
 
@@ -89,13 +92,20 @@ def render_report(
         overview: (h, w, 3) uint8 RGB, the overview as it is shown.
         overlays: PNG by marker, of the overview's size.
         head_overlays: The same for each map of a trained head.
+        gene_maps: The same for genes and experts; None where the run has none.
     """
     axis = axis_for(result.biomarkers)
     patches = _patches(result)
+    letters = _letters(result)
     scale = images.scale * images.overview.shape[1] / overview.shape[1]
     return render(
         "report.html",
         r=result,
+        proteins=result.spatial is None or bool(result.biomarkers),
+        genes=gene_chapter(result, images, gene_maps, letters),
+        top_genes=top_genes,
+        expert_genes=expert_genes,
+        colour_of=colour_of,
         answer=answer,
         metrics=metrics_in_words,
         top_markers=top_markers,
@@ -114,9 +124,9 @@ def render_report(
         head_maps=[(item, data_uri(picture, "image/png")) for item, picture in head_overlays],
         ramp=gradient(colour_map()),
         ramp_limit=SCALE_LIMIT,
-        marks=_marks(result, scale),
+        marks=_marks(result, scale, letters),
         scale_bar=_scale_bar(result, scale, overview.shape[1]),
-        rows=_rows(result, images),
+        rows=_rows(result, images, letters),
         patches=patches,
         composites=[
             (patches[name], data_uri(images.composites[name])) for name in patches if name in images.composites
@@ -140,11 +150,25 @@ def _label(position: int) -> str:
     )
 
 
-def _marks(result: Result, scale: float) -> list[Mark]:
+def _shown(result: Result) -> dict[int, Evidence | SpotEvidence]:
+    """The tiles of all evidence, each once, by row of the tiles table."""
+    spots = () if result.spatial is None else result.spatial.evidence
+    shown: dict[int, Evidence | SpotEvidence] = {}
+    for item in (*result.evidence, *spots):
+        shown.setdefault(item.tile, item)
+    return shown
+
+
+def _letters(result: Result) -> dict[int, str]:
+    """The letter of each shown tile, by row of the tiles table."""
+    return {tile: _label(index) for index, tile in enumerate(_shown(result))}
+
+
+def _marks(result: Result, scale: float, letters: dict[int, str]) -> list[Mark]:
     width, height = (side / scale for side in tile_extent(result))
     return [
-        Mark(_label(index), round(item.x / scale, 1), round(item.y / scale, 1), round(width, 1), round(height, 1))
-        for index, item in enumerate(result.evidence)
+        Mark(letters[tile], round(item.x / scale, 1), round(item.y / scale, 1), round(width, 1), round(height, 1))
+        for tile, item in _shown(result).items()
     ]
 
 
@@ -162,10 +186,9 @@ def _patches(result: Result) -> dict[str, str]:
     return {name: f"patch-{index}" for index, name in enumerate(names)}
 
 
-def _rows(result: Result, images: ReportImages) -> list[EvidenceRow]:
+def _rows(result: Result, images: ReportImages, letters: dict[int, str]) -> list[EvidenceRow]:
     return [
-        EvidenceRow(_label(index), item, data_uri(webp(images.tiles[item.tile])))
-        for index, item in enumerate(result.evidence)
+        EvidenceRow(letters[item.tile], item, data_uri(webp(images.tiles[item.tile]))) for item in result.evidence
     ]
 
 

@@ -26,6 +26,7 @@ class ReportImages:
         composites: False-colour picture of an mIF patch (WebP) by patch identifier.
         channels: Grey pictures (WebP) by patch identifier and marker; a marker that was not measured has none.
         composite_legend: (marker, (red, green, blue)) of the false colours, empty where they are not known.
+        spots: H&E of a spot (WebP) by its identifier.
     """
 
     overview: NDArray[np.uint8]
@@ -34,6 +35,7 @@ class ReportImages:
     composites: dict[str, bytes]
     channels: dict[str, dict[str, bytes]]
     composite_legend: tuple[tuple[str, tuple[int, int, int]], ...] = field(default=())
+    spots: dict[str, bytes] = field(default_factory=dict)
 
 
 def resized_to(image: NDArray[np.uint8], shortest: int, longest: int) -> NDArray[np.uint8]:

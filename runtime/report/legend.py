@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .colour import HATCH, SCALE_LIMIT, colour_map
-from .numbers import MINUS, signed
+from .numbers import MINUS, THIN_SPACE, signed
 from .schema import Result
 
 _WIDTH_AT_LEAST = 760
@@ -18,24 +19,64 @@ _MARGIN = 16
 _BAR = (280, 14)
 """Pixels: least width of the picture, height of the strip, margin, and size of the colour bar."""
 
+_KEY = (150, 20)
+"""Pixels: width and height of a named colour."""
+
 _INK = (29, 37, 48)
 _MUTED = (82, 94, 109)
 
 
-def add_legend(picture: Image.Image, marker: str, result: Result) -> Image.Image:
+def add_legend(picture: Image.Image, marker: str, result: Result, atlas: str = "the atlas") -> Image.Image:
     """The picture on white with a legend below: marker, colour bar in z, the hatching, and the research-use line."""
-    width = max(picture.width, _WIDTH_AT_LEAST)
-    canvas = Image.new("RGB", (width, picture.height + _STRIP), "white")
-    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    canvas = _on_white(picture, _STRIP)
     draw = ImageDraw.Draw(canvas)
     top = picture.height + 14
     draw.text((_MARGIN, top - 3), _writable(marker), fill=_INK, font=_font(20))
-    draw.text((_MARGIN, top + 24), "z, in standard deviations of the atlas", fill=_MUTED, font=_font(12))
-    _bar(canvas, draw, width - _MARGIN - _BAR[0], top)
-    _hatched_key(draw, width - _MARGIN - _BAR[0] - 130, top)
-    origin = "Synthetic demonstration bundle. " if result.bundle.synthetic else ""
-    draw.text((_MARGIN, top + 52), f"{origin}{result.notice}", fill=_MUTED, font=_font(12))
+    draw.text((_MARGIN, top + 24), f"z, in standard deviations of {atlas}", fill=_MUTED, font=_font(12))
+    _bar(canvas, draw, canvas.width - _MARGIN - _BAR[0], top)
+    _hatched_key(draw, canvas.width - _MARGIN - _BAR[0] - 130, top)
+    _notice(draw, top + 52, result)
     return canvas
+
+
+def add_key(
+    picture: Image.Image, title: str, entries: Sequence[tuple[tuple[int, int, int], str]], result: Result
+) -> Image.Image:
+    """The picture on white with a title, colours with their names in columns, and the research-use line below."""
+    columns = max(1, (max(picture.width, _WIDTH_AT_LEAST) - 2 * _MARGIN) // _KEY[0])
+    rows = -(-len(entries) // columns)
+    canvas = _on_white(picture, _STRIP - 24 + rows * _KEY[1])
+    draw = ImageDraw.Draw(canvas)
+    top = picture.height + 14
+    draw.text((_MARGIN, top - 3), _writable(title), fill=_INK, font=_font(20))
+    _hatched_key(draw, canvas.width - _MARGIN - 110, top)
+    for place, (colour, label) in enumerate(entries):
+        left, up = _MARGIN + place % columns * _KEY[0], top + 28 + place // columns * _KEY[1]
+        draw.rectangle((left, up, left + 17, up + 13), fill=colour, outline=_MUTED)
+        draw.text((left + 25, up), _writable(label), fill=_INK, font=_font(12))
+    _notice(draw, top + 34 + rows * _KEY[1], result)
+    return canvas
+
+
+def write_numbers(picture: Image.Image, places: Sequence[tuple[int, float, float]], radius: float) -> None:
+    """Write numbers into white discs on a picture: each with its middle (x, y) in pixels."""
+    draw = ImageDraw.Draw(picture)
+    for number, x, y in places:
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill="white", outline=_INK)
+        draw.text((x, y), str(number), fill=_INK, font=_font(round(1.15 * radius)), anchor="mm")
+
+
+def _on_white(picture: Image.Image, strip: int) -> Image.Image:
+    """The picture in the middle of a white sheet that is wide enough for a legend, with room for it below."""
+    width = max(picture.width, _WIDTH_AT_LEAST)
+    canvas = Image.new("RGB", (width, picture.height + strip), "white")
+    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    return canvas
+
+
+def _notice(draw: ImageDraw.ImageDraw, top: int, result: Result) -> None:
+    origin = "Synthetic demonstration bundle. " if result.bundle.synthetic else ""
+    draw.text((_MARGIN, top), f"{origin}{result.notice}", fill=_MUTED, font=_font(12))
 
 
 def _bar(canvas: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int) -> None:
@@ -60,8 +101,8 @@ def _hatched_key(draw: ImageDraw.ImageDraw, left: int, top: int) -> None:
 
 
 def _writable(text: str) -> str:
-    """The text in the letters of the built-in font, which has neither Greek nor a true minus sign."""
-    return "".join(_letter(sign) for sign in text.replace(MINUS, "-"))
+    """The text in the letters of the built-in font, which has no Greek, true minus sign or thin space."""
+    return "".join(_letter(sign) for sign in text.replace(MINUS, "-").replace(THIN_SPACE, " "))
 
 
 def _letter(sign: str) -> str:

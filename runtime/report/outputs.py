@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from .document import document_json
+from .experts import ExpertMap, expert_colours, expert_map, experts_png
+from .genes import PREFIX, GeneMaps, mapped_genes
 from .geojson import write_geojson
 from .heads import HeadMap, head_maps
 from .heatmap import heatmap_png, map_tiles, marker_values, overlay_png, paint, underlay
@@ -27,6 +29,9 @@ TILES_NAME = "tiles.parquet"
 GEOJSON_NAME = "tiles.geojson.gz"
 HEATMAPS_NAME = "heatmaps"
 
+_EXPERTS = "experts"
+"""The map of experts among the heatmaps."""
+
 _OVERVIEW_AT_LEAST = 800
 _OVERVIEW_AT_MOST = 1400
 """Bounds for the long side of the overview in pixels: sharp across a page, and small in a file."""
@@ -37,6 +42,8 @@ class _Painted:
     overview: NDArray[np.uint8]
     maps: dict[str, NDArray[np.uint8]]
     heads: list[tuple[HeadMap, NDArray[np.uint8]]]
+    genes: dict[str, NDArray[np.uint8]]
+    experts: ExpertMap | None
 
 
 def write_outputs(directory: Path, result: Result, tiles: pa.Table, images: ReportImages) -> tuple[Path, ...]:
@@ -99,13 +106,24 @@ def _paint_all(result: Result, tiles: pa.Table, images: ReportImages) -> _Painte
     tile_map = map_tiles(result, tiles, (after[0], after[1]), scale)
     values = {item.marker: marker_values(tiles, item.marker) for item in result.biomarkers}
     maps = {name: paint(z, tile_map) for name, z in values.items() if np.isfinite(z).any()}
-    return _Painted(overview, maps, [(head, paint(head.values, tile_map)) for head in head_maps(result, tiles)])
+    heads = [(head, paint(head.values, tile_map)) for head in head_maps(result, tiles)]
+    genes = {name: paint(marker_values(tiles, f"{PREFIX}{name}"), tile_map) for name in mapped_genes(result, tiles)}
+    experts = None if result.spatial is None else expert_map(tiles, tile_map)
+    return _Painted(overview, maps, heads, genes, experts)
 
 
 def _report(result: Result, images: ReportImages, painted: _Painted) -> bytes:
     overlays = {marker: overlay_png(indices) for marker, indices in painted.maps.items()}
     heads = [(head, overlay_png(indices)) for head, indices in painted.heads]
-    return render_report(result, images, painted.overview, overlays, heads).encode()
+    return render_report(result, images, painted.overview, overlays, heads, _gene_maps(painted)).encode()
+
+
+def _gene_maps(painted: _Painted) -> GeneMaps | None:
+    if painted.experts is None:
+        return None
+    genes = {name: overlay_png(indices) for name, indices in painted.genes.items()}
+    experts = overlay_png(painted.experts.painted, expert_colours())
+    return GeneMaps(genes, experts, painted.experts.labels, painted.experts.radius)
 
 
 def _write_tiles(files: Staging, result: Result, tiles: pa.Table) -> None:
@@ -120,6 +138,14 @@ def _write_tiles(files: Staging, result: Result, tiles: pa.Table) -> None:
 
 
 def _write_heatmaps(files: Staging, result: Result, painted: _Painted) -> None:
-    names, below = heatmap_names(painted.maps), underlay(painted.overview)
+    columns = {f"{PREFIX}{gene}": gene for gene in painted.genes}
+    names, below = heatmap_names([*painted.maps, *columns, _EXPERTS]), underlay(painted.overview)
     for marker, indices in painted.maps.items():
         files.write(f"{HEATMAPS_NAME}/{names[marker]}", heatmap_png(below, indices, marker, result))
+    for column, gene in columns.items():
+        picture = heatmap_png(below, painted.genes[gene], gene, result, "the atlas of spots")
+        files.write(f"{HEATMAPS_NAME}/{names[column]}", picture)
+    if painted.experts is not None and result.spatial is not None:
+        grey = underlay(painted.overview, expert_colours())
+        picture = experts_png(grey, painted.experts, result.spatial.experts, result)
+        files.write(f"{HEATMAPS_NAME}/{names[_EXPERTS]}", picture)

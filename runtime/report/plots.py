@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .schema import Biomarker
@@ -62,15 +62,27 @@ class IntervalPlot:
 
 def axis_for(biomarkers: Sequence[Biomarker]) -> Axis:
     """The least axis that holds every value and interval, and at least one tick to each side."""
-    drawn = [value for item in biomarkers for value in (item.value, item.low, item.high, item.without_notes.value)]
-    largest = max((abs(value) for value in drawn if value is not None), default=0.0)
+    return axis_over(
+        value for item in biomarkers for value in (item.value, item.low, item.high, item.without_notes.value)
+    )
+
+
+def axis_over(values: Iterable[float | None]) -> Axis:
+    """The least axis that holds every value in z, and at least one tick to each side."""
+    largest = max((abs(value) for value in values if value is not None), default=0.0)
     return Axis(_ROOM * max(_FINE, largest))
 
 
 def interval_plot(item: Biomarker, axis: Axis) -> IntervalPlot:
     """Where one marker's dot, bar and hollow dot lie."""
+    return plot_of(axis, item.value, item.low, item.high, item.without_notes.value)
 
-    def place(z: float | None) -> float | None:
-        return None if z is None else axis.x(z)
 
-    return IntervalPlot(place(item.value), place(item.low), place(item.high), place(item.without_notes.value))
+def plot_of(
+    axis: Axis, value: float | None, low: float | None, high: float | None, without_notes: float | None = None
+) -> IntervalPlot:
+    """Where the parts of a plot lie; all in z."""
+    value, low, high, without_notes = (
+        None if z is None else axis.x(z) for z in (value, low, high, without_notes)
+    )
+    return IntervalPlot(value, low, high, without_notes)

@@ -1,28 +1,24 @@
 """`result.json`: what a run of `predict` found, as a versioned schema.
 
 Every number that the report shows stands here. Expression is in standard deviations of the atlas (z, per marker, over
-the atlas patches that measured it) unless a field says otherwise; pixels are level-0 pixels of the slide.
+the atlas patches that measured it; per gene, over the spots) unless a field says otherwise; pixels are level-0 pixels
+of the slide. `schema_spatial` has the part on genes.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ..notice import RESEARCH_USE_ONLY
+from .schema_parts import BiomarkerStatus, CalibrationSection, DeviceSection, Estimate, Section, TileStatus
+from .schema_spatial import SpatialSection
 
-SCHEMA_VERSION: Final = "1.2"
-
-TileStatus = Literal["predicted", "abstained", "blur", "unreadable"]
-BiomarkerStatus = Literal["predicted", "abstained", "unmeasured"]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+SCHEMA_VERSION: Final = "1.3"
 
 
-class BundleSection(_Section):
+class BundleSection(Section):
     """The bundle that ran; `digest` is the SHA-256 of its manifest."""
 
     name: str
@@ -32,38 +28,18 @@ class BundleSection(_Section):
     statement: str = Field(
         description="What the bundle was made from, in one sentence, shown wherever its numbers are."
     )
-    patches: int = Field(description="Number of mIF patches in the atlas.")
-    patients: int = Field(description="Number of patients in the atlas.")
+    patches: int = Field(description="Number of mIF patches in the atlas; 0 where it holds genes alone.")
+    patients: int = Field(description="Number of patients in the atlas; 0 where it holds genes alone.")
 
 
-class DeviceSection(_Section):
-    """What really computed the embeddings."""
-
-    requested: str
-    used: str = Field(description="tensorrt, cuda or cpu.")
-    provider: str = Field(description="Run time and version, such as 'ONNX Runtime 1.31.1, CPUExecutionProvider'.")
-    precision: str = Field(description="What it computed in: fp32, fp16, bf16, or int8 with its recipe.")
-    name: str = Field(description="The processor's own name.")
-    threads: int
-    reason: str = Field(description="Why this device was chosen.")
-    tower: str = Field(
-        "teacher",
-        description="teacher, the bundle's own H&E tower; or student-vit-s or student-mobile, a small tower that "
-        "learned from it.",
-    )
-    agreement: dict[str, float | int | None] | None = Field(
-        None, description="How far a student agrees with the bundle's own tower, as the bundle states it, or null."
-    )
-
-
-class StainSection(_Section):
+class StainSection(Section):
     """Whether the slide looks like H&E; a flag, not a diagnosis of the stain."""
 
     looks_like: Literal["H&E", "IHC", "fluorescence", "unknown"]
     reason: str
 
 
-class SlideSection(_Section):
+class SlideSection(Section):
     """The slide as it was read."""
 
     name: str
@@ -80,7 +56,7 @@ class SlideSection(_Section):
     warnings: list[str]
 
 
-class UnreadableTile(_Section):
+class UnreadableTile(Section):
     """A tile that could not be decoded and was left out."""
 
     x: int
@@ -88,7 +64,7 @@ class UnreadableTile(_Section):
     reason: str
 
 
-class TilesSection(_Section):
+class TilesSection(Section):
     """How many tiles the grid has, and which filter took how many."""
 
     size: int = Field(description="Side of a tile in pixels, as the tower takes it.")
@@ -106,7 +82,7 @@ class TilesSection(_Section):
     unreadable_tiles: list[UnreadableTile]
 
 
-class NotesSection(_Section):
+class NotesSection(Section):
     """The clinical notes as the text tower saw them."""
 
     given: bool
@@ -119,15 +95,7 @@ class NotesSection(_Section):
     warnings: list[str]
 
 
-class Estimate(_Section):
-    """One value with its interval; all null where nothing can be said."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-class Biomarker(_Section):
+class Biomarker(Section):
     """A marker over the whole slide."""
 
     marker: str
@@ -146,18 +114,7 @@ class Biomarker(_Section):
     named_in_notes: bool
 
 
-class CalibrationSection(_Section):
-    """Where the intervals come from."""
-
-    method: str
-    coverage: float
-    patients: int
-    cases: int
-    similarity_threshold: float | None = Field(description="Below this best H&E similarity a tile abstains.")
-    abstention_rate: float = Field(description="Share of in-distribution tiles that the threshold turns away.")
-
-
-class NeighbourMarker(_Section):
+class NeighbourMarker(Section):
     """What a neighbour measured for one marker."""
 
     marker: str
@@ -165,7 +122,7 @@ class NeighbourMarker(_Section):
     z: float
 
 
-class Neighbour(_Section):
+class Neighbour(Section):
     """One real mIF patch behind a tile's prediction."""
 
     rank: int
@@ -184,7 +141,7 @@ class Neighbour(_Section):
     markers: list[NeighbourMarker]
 
 
-class Evidence(_Section):
+class Evidence(Section):
     """A tile shown in the report, with the patches that speak for it."""
 
     tile: int = Field(description="Row of tiles.parquet.")
@@ -197,7 +154,7 @@ class Evidence(_Section):
     neighbours: list[Neighbour]
 
 
-class HeadClass(_Section):
+class HeadClass(Section):
     """One class of a trained classifier."""
 
     name: str
@@ -210,7 +167,7 @@ class HeadClass(_Section):
     tiles: int | None = Field(description="Tiles of which it is the likeliest class; null for a slide classifier.")
 
 
-class SurvivalAt(_Section):
+class SurvivalAt(Section):
     """Probability of no event until a time; null beyond the longest follow-up of the training patients."""
 
     months: float
@@ -219,7 +176,7 @@ class SurvivalAt(_Section):
     high: float | None
 
 
-class Risk(_Section):
+class Risk(Section):
     """Where a slide lies among the head's training patients."""
 
     score: float = Field(description="The head's log-risk; higher is worse.")
@@ -231,7 +188,7 @@ class Risk(_Section):
     survival: list[SurvivalAt]
 
 
-class HeadFinding(_Section):
+class HeadFinding(Section):
     """What a trained head says about the slide, or why it says nothing."""
 
     name: str
@@ -253,10 +210,10 @@ class HeadFinding(_Section):
     warnings: list[str]
 
 
-class Result(_Section):
+class Result(Section):
     """Everything that one run found."""
 
-    schema_version: Literal["1.2"] = SCHEMA_VERSION
+    schema_version: Literal["1.3"] = SCHEMA_VERSION
     notice: Literal["For research use only. Not for use in diagnostic procedures."] = RESEARCH_USE_ONLY
     product: str
     bundle: BundleSection
@@ -271,6 +228,9 @@ class Result(_Section):
     biomarkers: list[Biomarker]
     evidence: list[Evidence]
     heads: list[HeadFinding] = Field(description="One entry a trained head of the bundle.")
+    spatial: SpatialSection | None = Field(
+        None, description="What the mixture of experts says of genes; null where the bundle has none."
+    )
     warnings: list[str] = Field(
         description="What a reader must know before trusting the numbers, most important first."
     )

@@ -114,7 +114,10 @@ def test_tiles_of_one_tower_are_never_taken_for_the_others(folder: Path, small_s
     plan = survey_slide(slide, size=256, mpp=0.5).plan
     slide.close()
     models = [open_model(PredictOptions(folder, device="cpu", tower=tower)) for tower in ("teacher", "student", "auto")]
-    teacher, student, auto = (embedding_recipe(model, plan, "digest") for model in models)
+    teacher, student, auto = (
+        embedding_recipe(model.bundle, [(model.tower.name, model.engine)], model.batching, plan, "digest")
+        for model in models
+    )
     assert teacher != student and auto == student
 
 

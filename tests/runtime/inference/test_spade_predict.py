@@ -1,0 +1,157 @@
+"""A bundle of experts and spots in `predict`, alone and beside Haiku."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from haiku_edge.runtime.atlas import open_atlas
+from haiku_edge.runtime.bundle import open_bundle
+from haiku_edge.runtime.errors import BundleContentError, UsageError
+from haiku_edge.runtime.inference import Prediction, PredictOptions, predict
+from haiku_edge.runtime.inference.self_test import run_self_test
+from tests.spade_bundles import EMBEDDED, EXPERTS, WIDTH, export_small
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Spots and experts."""
+    return tmp_path_factory.mktemp("spade")
+
+
+@pytest.fixture(scope="module")
+def alone(made: Path) -> Path:
+    """A bundle of SPADE alone."""
+    export_small(made, made / "alone")
+    return made / "alone"
+
+
+@pytest.fixture(scope="module")
+def both(made: Path) -> Path:
+    """A bundle of both families."""
+    export_small(made, made / "both", into=EMBEDDED)
+    return made / "both"
+
+
+@pytest.fixture(scope="module")
+def found(alone: Path, small_slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Prediction:
+    """What SPADE alone finds on the small slide."""
+    return predict(small_slide, None, PredictOptions(alone, tmp_path_factory.mktemp("alone"), device="cpu"))
+
+
+def test_genes_and_experts_are_told_and_no_protein(found: Prediction) -> None:
+    result = found.result
+    spatial = result.spatial
+    assert spatial is not None and not result.biomarkers and not result.evidence and result.calibration is None
+    assert len(spatial.genes) == 12 and len(spatial.experts) == EXPERTS and spatial.neighbours == 4
+    assert np.isclose(sum(expert.share for expert in spatial.experts), 1, atol=1e-5)
+    assert sum(expert.tiles for expert in spatial.experts) == spatial.predicted + spatial.abstained
+    assert 1 <= spatial.experts_a_tile <= EXPERTS
+    assert spatial.calibration is not None and spatial.calibration.patients == 6
+
+
+def test_the_table_agrees_with_the_result(found: Prediction) -> None:
+    spatial, table = found.result.spatial, pq.read_table(found.folder / "tiles.parquet")
+    assert spatial is not None
+    weights = np.array(table["expert_weights"].to_pylist(), np.float32)
+    read = np.array(table["spade_status"].to_pylist()) != "blur"
+    assert np.allclose(weights[read].sum(axis=1), 1, atol=1e-4)
+    expert = np.array([value or 0 for value in table["expert"].to_pylist()])
+    assert np.array_equal(expert[read], weights[read].argmax(axis=1) + 1)
+    embedding = np.array(table["spade_embedding"].to_pylist(), np.float32)
+    assert embedding.shape[1] == WIDTH and not np.allclose(np.linalg.norm(embedding, axis=1), 1)
+    for gene in spatial.genes:
+        own = np.array(table[f"gene_{gene.gene}"].to_pylist(), float)
+        if gene.value is not None:
+            assert np.isclose(np.nanmean(own), gene.value, atol=1e-5)
+
+
+def test_a_tiles_genes_are_those_of_its_spots(found: Prediction, alone: Path) -> None:
+    """The softmax-weighted mean of the z-scores of the nearest spots, worked out again from the embedding."""
+    bundle = open_bundle(alone)
+    atlas = open_atlas(bundle, bundle.manifest.need_spade().atlas)
+    table = pq.read_table(found.folder / "tiles.parquet")
+    row = table["spade_status"].to_pylist().index("predicted")
+    vector = np.array(table["spade_embedding"][row].as_py())
+    cosines = atlas.vectors @ (vector / np.linalg.norm(vector))
+    nearest = np.argsort(-cosines)[:4]
+    weights = np.exp(cosines[nearest]) / np.exp(cosines[nearest]).sum()
+    expected = weights @ atlas.z[nearest]
+    told = [table[f"gene_{gene}"][row].as_py() for gene in atlas.markers]
+    assert np.allclose(told, expected, atol=1e-4)
+
+
+def test_evidence_is_real_spots_with_their_pictures(found: Prediction, alone: Path) -> None:
+    spatial = found.result.spatial
+    assert spatial is not None and spatial.evidence
+    bundle = open_bundle(alone)
+    atlas = open_atlas(bundle, bundle.manifest.need_spade().atlas)
+    for tile in spatial.evidence:
+        assert 1 <= tile.expert <= EXPERTS
+        for spot in tile.neighbours:
+            row = atlas.patches.tolist().index(spot.spot)
+            assert str(atlas.patients[row]) == spot.patient
+            assert Image.open(io.BytesIO(atlas.pictures.composite(row))).size == (112, 112)
+            for gene in spot.genes:
+                assert np.isclose(gene.expression, atlas.expression[row, atlas.markers.index(gene.gene)])
+
+
+def test_excluded_patients_are_no_evidence(alone: Path, small_slide: Path, tmp_path: Path, found: Prediction) -> None:
+    spatial = found.result.spatial
+    assert spatial is not None
+    patient = spatial.evidence[0].neighbours[0].patient
+    again = predict(
+        small_slide, None, PredictOptions(alone, tmp_path, device="cpu", exclude_patients=(patient,))
+    ).result.spatial
+    assert again is not None
+    assert patient not in {spot.patient for tile in again.evidence for spot in tile.neighbours}
+    with pytest.raises(UsageError, match="not in the bundle"):
+        predict(small_slide, None, PredictOptions(alone, tmp_path / "x", exclude_patients=("nobody",)))
+
+
+def test_both_families_say_what_each_says_alone(
+    both: Path, found: Prediction, small_slide: Path, notes: Path, tmp_path: Path
+) -> None:
+    """The small slide's tiles are those of Haiku, 256 px, and so are the spots': each family sees the same."""
+    joint = predict(small_slide, notes, PredictOptions(both, tmp_path / "both", device="cpu"))
+    haiku = predict(small_slide, notes, PredictOptions(None, tmp_path / "haiku", device="cpu"))
+    assert joint.result.biomarkers == haiku.result.biomarkers
+    assert joint.result.spatial is not None and found.result.spatial is not None
+    told, alone = joint.result.spatial.genes, found.result.spatial.genes
+    for mine, other in zip(told, alone, strict=True):
+        assert mine.gene == other.gene
+        assert mine.value == pytest.approx(other.value, abs=1e-4)
+    columns = set(joint.tiles.column_names)
+    assert {"CD8", "vector", "expert", "spade_embedding"} <= columns
+    one = predict(small_slide, notes, PredictOptions(both, tmp_path / "one", device="cpu", family="haiku"))
+    assert one.result.spatial is None and one.result.biomarkers == haiku.result.biomarkers
+
+
+def test_the_report_is_written(found: Prediction) -> None:
+    page = (found.folder / "report.html").read_text()
+    written = json.loads((found.folder / "result.json").read_text())
+    assert "research use only" in page.lower() and written["spatial"]["genes"]
+
+
+def test_the_self_test_passes(alone: Path, both: Path) -> None:
+    for bundle in (alone, both):
+        checks = run_self_test(PredictOptions(bundle, device="cpu"))
+        assert all(check.passed for check in checks), [check for check in checks if not check.passed]
+        assert any(check.name == "mixture of experts" for check in checks)
+
+
+def test_a_family_that_is_not_there_is_refused(alone: Path, small_slide: Path, notes: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleContentError, match="SPADE alone"):
+        predict(small_slide, None, PredictOptions(alone, tmp_path, family="haiku"))
+    with pytest.raises(BundleContentError, match="Haiku alone"):
+        predict(small_slide, None, PredictOptions(None, tmp_path, family="spade"))
+    with pytest.raises(BundleContentError, match="no text tower"):
+        predict(small_slide, notes, PredictOptions(alone, tmp_path))
+    with pytest.raises(UsageError, match="--family"):
+        PredictOptions(family="both")
