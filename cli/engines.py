@@ -77,7 +77,8 @@ def run_list(*, as_json: bool) -> None:
     if as_json:
         rows = [{**asdict(entry), "size": entry.size, "here": here[entry.fingerprint.key()]} for entry in entries]
         timings = [{**asdict(entry), "size": entry.size} for entry in every if is_timing_cache(entry)]
-        _print_json({"cache": str(cache.root), "engines": rows, "timings": timings})
+        left_out = [folder.name for folder in cache.unreadable()]
+        _print_json({"cache": str(cache.root), "engines": rows, "timings": timings, "unreadable": left_out})
         return
     typer.echo(f"{cache.root}: {len(entries)} engines, {sum(entry.size for entry in every) / _MEBIBYTE:,.0f} MiB.")
     for entry in entries:
@@ -87,6 +88,11 @@ def run_list(*, as_json: bool) -> None:
         one = entry.fingerprint
         typer.echo(f"{entry.title}: {one.library} on {one.device}, {entry.size / _MEBIBYTE:,.0f} MiB, of {entry.built}")
         typer.echo(f"    {'; '.join(machine.differences(one)) or 'makes the next build here faster'}")
+    if left_out := cache.unreadable():
+        typer.echo(
+            f"Left out: {len(left_out)} that can't be read, damaged or of another release. `haiku-edge engines prune` "
+            "takes them out, `engines build` builds what is missing."
+        )
     typer.echo(RESEARCH_USE_ONLY)
 
 

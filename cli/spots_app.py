@@ -46,6 +46,33 @@ def build(
 
 
 @app.command()
+def embed(
+    dataset: Annotated[Path, typer.Argument(readable=False, help="Folder of a dataset of spots.")],
+    out: Annotated[Path, typer.Option("--out", help="The cohort to write, a Parquet file.")],
+    mixture: Annotated[
+        list[str],
+        typer.Option("--mixture", help="A checkpoint under a name; repeatable.", metavar="NAME=CHECKPOINT"),
+    ],
+    encoder: Annotated[
+        Path | None,
+        typer.Option(
+            "--encoder", help="What they learned with; the embedded bundle's H&E tower by default.", show_default=False
+        ),
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option("--features", help="Folder that keeps image features.", show_default=False)
+    ] = None,
+    force: ForceOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Embed spots by several mixtures, for `haiku-edge evaluate spade`; the one called SPADE is judged."""
+    with reported(debug):
+        from .spots_embed import run_embed
+
+        run_embed(dataset, out, mixture, encoder, features, force=force)
+
+
+@app.command()
 def info(
     dataset: Annotated[Path, typer.Argument(readable=False, help="Folder of a dataset of spots.")],
     json: JsonOption = False,

@@ -10,12 +10,10 @@ import typer
 from rich.console import Console
 
 from haiku_edge.export.spade.stage import SpadeOptions, TrainedSpade, train_spade
-from haiku_edge.export.spade.tower import open_encoder
+from haiku_edge.export.spade.tower import open_training_encoder
 from haiku_edge.export.spatial import open_spots
-from haiku_edge.export.spatial.features import Encoder, engine_encoder
+from haiku_edge.export.spatial.features import Encoder
 from haiku_edge.export.training.run_folder import RUN_FILE
-from haiku_edge.runtime.bundle import open_bundle
-from haiku_edge.runtime.bundle.manifest import MANIFEST_NAME
 from haiku_edge.runtime.errors import UsageError
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
@@ -57,11 +55,8 @@ def run_spade(
 
 def _encoder(path: Path | None, dataset: Path, options: SpadeOptions) -> Encoder:
     """The H&E tower of a bundle, on the fastest engine that may compute what is kept; or a timm checkpoint."""
-    mpp = open_spots(dataset).mpp
-    if path is not None and not (path / MANIFEST_NAME).is_file():
-        return open_encoder(path, mpp=mpp)
     device = "cpu" if options.device == "cpu" else "auto"
-    return engine_encoder(open_bundle(path), mpp, device=device)
+    return open_training_encoder(path, open_spots(dataset).mpp, device=device)
 
 
 def _lines(done: TrainedSpade) -> Iterator[str]:

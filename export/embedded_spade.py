@@ -16,22 +16,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from haiku_edge.runtime.bundle import Bundle, Description, open_bundle
 
 from .bundle import write_bundle
-from .checkpoint.spade import SpadeCheckpoint, read_spade
+from .checkpoint.spade import read_spade
 from .evaluation.sections import Section
-from .evaluation.spade import FEATURES, ONE_EXPERT, RANDOM_CLUSTERS, SPADE, SpotCohort, spade_section
+from .evaluation.spade import ONE_EXPERT, RANDOM_CLUSTERS, SPADE, spade_section
 from .evaluation.spade.retrieval import Search
-from .spade.embed import GeneHeads
 from .spade.export import About, SpadeExportOptions, export_spade
+from .spade.represent import represent_spots
 from .spade.stage import SpadeOptions, train_spade
 from .spade_card import write_spade_card
-from .spatial import log_normalise
-from .spatial.features import Encoder, engine_encoder, section_features
+from .spatial.features import Encoder, engine_encoder
 from .spatial.from_simulator import QUICK_SPOT_SPLIT, SpotPart, SpotSplit, simulate_spots
 from .synthetic import MPP
 
@@ -40,8 +36,6 @@ STATEMENT: Final = (
     "how the method works and say nothing about real tissue. For research use only."
 )
 CARD_FILE = "MODEL_CARD.md"
-LABEL = "diagnosis"
-"""What the few-shot probes tell apart."""
 
 Say = Callable[[str], None]
 
@@ -55,6 +49,7 @@ class SpadePlan:
         training: Of the experts.
         atlas_spots: Spots of a section that become evidence.
         calibration_spots: Spots of a section that calibrate.
+        label: What the few-shot probes tell apart; None where there are too few patients to tell.
     """
 
     split: SpotSplit = field(default_factory=SpotSplit)
@@ -63,6 +58,7 @@ class SpadePlan:
     )
     atlas_spots: int = 12
     calibration_spots: int = 10
+    label: str | None = "diagnosis"
 
 
 QUICK = SpadePlan(
@@ -70,6 +66,7 @@ QUICK = SpadePlan(
     SpadeOptions(experts=2, per_organ=2, least_spots=2, epochs=2, batch=16, counts="log"),
     atlas_spots=8,
     calibration_spots=8,
+    label=None,
 )
 """A bundle in a minute: valid, working, and of no quality."""
 
@@ -95,7 +92,14 @@ def make_spade_bundle(
     parts = _simulate(plan.split, seed, work / "spots", say)
     runs = {name: _train(parts["train"], encoder, plan, seed, work, name, say) for name in _variants(plan.training)}
     say("measuring on the held-out patients")
-    cohort = embed_test(parts["test"], encoder, {name: read_spade(run) for name, run in runs.items()}, work)
+    test, checkpoints = parts["test"], {name: read_spade(run) for name, run in runs.items()}
+    cohort = represent_spots(
+        test.dataset,
+        encoder,
+        checkpoints,
+        work / "features",
+        truth=lambda section: test.read_truth(section).expected_without_facts,
+    )
     atlas, calibration = parts["atlas"].dataset, parts["calibration"].dataset
     options = SpadeExportOptions(
         atlas.path,
@@ -110,7 +114,7 @@ def make_spade_bundle(
     draft = work / "draft"
     exported = export_spade(runs[SPADE], host, draft, options, about=About(STATEMENT, synthetic=True))
     spade = exported.manifest.need_spade()
-    section = spade_section(cohort, LABEL, search=Search(neighbours=spade.neighbours))
+    section = spade_section(cohort, plan.label, search=Search(neighbours=spade.neighbours))
     figures = {"cohort": {"seed": seed}, "evaluation": dict(section.metrics), "search": _plain(exported.search)}
     _write(draft, out, figures, section, plan, seed)
     return section
@@ -141,50 +145,6 @@ def _train(part: SpotPart, encoder: Encoder, plan: SpadePlan, seed: int, work: P
         done = train_spade(part.dataset.path, encoder, folder, options, resume=folder.exists())
         say(f"trained {name}: {len(done.experts)} experts on {done.patients[0]} patients")
     return folder / "checkpoint"
-
-
-def embed_test(part: SpotPart, encoder: Encoder, checkpoints: dict[str, SpadeCheckpoint], work: Path) -> SpotCohort:
-    """The held-out spots in every representation, with what the simulator lets one expect.
-
-    Args:
-        part: The held-out patients.
-        encoder: The image encoder.
-        checkpoints: Representation → its experts; `SPADE` comes in hard routing and by two experts too.
-        work: Folder that keeps features.
-    """
-    dataset = part.dataset
-    read = [(section, dataset.read(section.section)) for section in dataset.sections]
-    features = np.concatenate(
-        [section_features(dataset, section.section, encoder, work / "features") for section, _ in read]
-    )
-    vectors, keys = {FEATURES: np.asarray(features)}, {}
-    for name, checkpoint in checkpoints.items():
-        vectors[name], weights = checkpoint.mixture().embed(features)
-        heads, ends = GeneHeads(checkpoint, dataset.genes), np.cumsum([len(spots) for _, spots in read])[:-1]
-        pairs = zip(read, np.split(weights, ends), strict=True)
-        keys[name] = np.concatenate([heads(spots, own) for (_, spots), own in pairs])
-    for title, top in (("hard", 1), ("two experts", 2)):
-        if checkpoints[SPADE].config.experts > top:
-            vectors[f"{SPADE}, {title}"] = _routed(checkpoints[SPADE], top, features)
-    return SpotCohort(
-        genes=dataset.genes,
-        spots=np.concatenate([spots.spots for _, spots in read]),
-        sections=np.repeat([section.section for section, _ in read], [len(spots) for _, spots in read]),
-        patients=np.repeat([section.patient for section, _ in read], [len(spots) for _, spots in read]),
-        organs=np.repeat([section.organ for section, _ in read], [len(spots) for _, spots in read]),
-        x=np.concatenate([spots.x for _, spots in read]),
-        y=np.concatenate([spots.y for _, spots in read]),
-        vectors=vectors,
-        keys=keys,
-        expression=np.concatenate([log_normalise(spots.counts, spots.library) for _, spots in read]),
-        facts={section.patient: dict(section.facts) for section, _ in read},
-        expected=np.concatenate([part.read_truth(section.section).expected_without_facts for section, _ in read]),
-    )
-
-
-def _routed(checkpoint: SpadeCheckpoint, top: int, features: NDArray[np.float32]) -> NDArray[np.float32]:
-    embedding, _ = replace(checkpoint, config=replace(checkpoint.config, top=top)).mixture().embed(features)
-    return np.asarray(embedding, np.float32)
 
 
 def _plain(search: object) -> dict[str, dict[str, float]]:

@@ -25,6 +25,7 @@ from ..graph import Storage, write_graph
 from ..graph.spade import EngineEncoder, check_spade, fuse, trace_spade
 from ..graph.store import halve_graph
 from ..model import Mixture, SpadeTower
+from ..spatial.features import Encoder, engine_encoder
 from ..synthetic import MPP, render_region, simulate_cohort
 from ..work_folder import files_digest
 
@@ -118,6 +119,22 @@ def open_encoder(folder: Path | None, *, tile: int | None = None, mpp: float | N
         digest=files_digest(read.files),
         provenance=read.provenance(),
     )
+
+
+def open_training_encoder(folder: Path | None, mpp: float, *, device: str = "auto") -> Encoder:
+    """The encoder of a training: a bundle's H&E tower on the fastest engine that makes what is kept, or a timm one.
+
+    Args:
+        folder: See `open_encoder`.
+        mpp: Micrometres per pixel of the patches.
+        device: auto or cpu, for a bundle's tower.
+
+    Raises:
+        CheckpointError, BundleError, UsageError, PatchShapeError: It is refused.
+    """
+    if folder is not None and not (folder / MANIFEST_NAME).is_file():
+        return open_encoder(folder, mpp=mpp)
+    return engine_encoder(open_bundle(folder), mpp, device=device)
 
 
 def _of_bundle(bundle: Bundle, tile: int | None, mpp: float | None) -> ImageEncoder:

@@ -211,7 +211,8 @@ def _altered(name: str) -> BundleAlteredError:
 
 def _shipped(path: Path) -> str | None:
     """The folder of the bundle that ships under a name, where nothing else of that name is there."""
-    return None if path.exists() else SHIPPED.get(str(path))
+    name = SHIPPED.get(str(path))
+    return None if name is None or path.is_symlink() or path.exists() else name
 
 
 def _shipped_root(folder: str) -> Path:

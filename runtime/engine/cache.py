@@ -55,6 +55,15 @@ class EngineCache:
             found = [entry for folder in self._folders() if (entry := read_entry(folder)) is not None]
         return sorted(found, key=lambda entry: entry.built, reverse=True)
 
+    def unreadable(self) -> list[Path]:
+        """Folders that `entries` leaves out: damaged, or of another release's format. `prune` takes them out.
+
+        Raises:
+            EngineCacheError: The cache can't be read.
+        """
+        with _as_cache_errors(self.root):
+            return [folder for folder in self._folders() if read_entry(folder) is None]
+
     def find(self, fingerprint: Fingerprint) -> CachedEngine | None:
         """The engine of exactly that fingerprint.
 

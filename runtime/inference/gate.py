@@ -8,7 +8,7 @@ is also said whether it equals fp32 but for rounding, which is all that `--stric
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,9 @@ FLOOR_COSINE = 0.95
 LEAST_PATCHES = 50
 LEAST_CASES = 4
 """Below these, what an atlas says of an engine of integers means nothing, and its vectors decide."""
+
+MOST_SHARE = 0.05
+"""How far an expert's mean weight over the golden cases may move: reports draw a map of the experts and state it."""
 
 NORM_TOLERANCE = 1e-3
 """How far a vector's length may be from 1: a search multiplies vectors, and does not ask for their angle."""
@@ -149,14 +152,30 @@ def judge_engine(
     precision = engine.device.precision
     rows = GATED if is_quantised(precision) else slice(None)
     inputs = {name: array[rows] for name, array in golden.inputs(tower).items()}
-    want = golden.directions(tower, golden.vectors(tower)[rows])
-    records = [
-        judge(golden.directions(tower, run_golden(engine, inputs, batch)), want, precision=precision, atlas=atlas)
-        for batch in sorted(set(batches))
-    ]
+    want = golden.vectors(tower)[rows]
+    records = []
+    for batch in sorted(set(batches)):
+        got = run_golden(engine, inputs, batch)
+        record = judge(golden.directions(tower, got), golden.directions(tower, want), precision=precision, atlas=atlas)
+        records.append(judge_shares(record, golden.shares(tower, got), golden.shares(tower, want)))
     return next(
         (record for record in records if not record.passed), min(records, key=lambda record: record.least_cosine)
     )
+
+
+def judge_shares(record: GateRecord, got: NDArray[np.float32], want: NDArray[np.float32]) -> GateRecord:
+    """What was found of an engine, refused where its experts weigh something else.
+
+    Args:
+        record: What its vectors say.
+        got: (n, e) float32 weights of the experts by the engine.
+        want: (n, e) float32 weights of the fp32 reference; e is 0 for a tower without experts.
+    """
+    off = float(np.abs(got.mean(axis=0, dtype=np.float64) - want.mean(axis=0, dtype=np.float64)).max(initial=0.0))
+    if off <= MOST_SHARE:
+        return record
+    how = f"by {off:.3f} (at most {MOST_SHARE:g})" if np.isfinite(off) else "to what is no number"
+    return replace(record, passed=False, equals_fp32=False, reason=f"its experts' weights move {how}; {record.reason}")
 
 
 def measure_change(atlas: Atlas, got: NDArray[np.float32], want: NDArray[np.float32]) -> Change:

@@ -72,6 +72,17 @@ class GoldenCases:
             return output
         return split_mixture(output, self._manifest.need_spade().dimension).vectors
 
+    def shares(self, tower: str, output: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, e) float32: the weights of the experts that a tower's output ends in; e is 0 for a tower of none.
+
+        Args:
+            tower: Its name.
+            output: What it, or an engine of it, gave.
+        """
+        if tower != SPADE:
+            return output[:, :0]
+        return split_mixture(output, self._manifest.need_spade().dimension).experts
+
     def _array(self, name: str) -> NDArray[Any]:
         if name not in self._arrays or not len(self._arrays[name]):
             raise BundleContentError(f"The bundle's golden cases lack {name}. Export the bundle again.")

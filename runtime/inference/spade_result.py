@@ -14,6 +14,9 @@ from .evidence import known
 from .spade import SpadeFindings, SpadeModel
 from .summarise import describe_calibration, summarise
 
+MOST_SPOTS_A_TILE: Final = 10
+"""Spots told of each shown tile: those that weigh most."""
+
 MOST_GENES_A_SPOT: Final = 20
 """Genes told of each spot: those that it measured farthest from average."""
 
@@ -104,7 +107,7 @@ def _spots(model: SpadeModel, findings: SpadeFindings, row: int) -> list[Spot]:
             weight=float(found.weights[row, rank]),
             genes=_measured(model, int(spot)),
         )
-        for rank, spot in enumerate(found.ids[row])
+        for rank, spot in enumerate(found.ids[row][:MOST_SPOTS_A_TILE])
         if spot >= 0
     ]
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .schema import Result
+from .schema_spatial import Gene
+
+_MOST_NAMED = 6
+"""Genes without an estimate that are named one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +32,21 @@ def cautions(result: Result) -> tuple[Caution, ...]:
 
 
 def _not_covered(result: Result) -> Iterator[str]:
-    if not result.notes.given:
+    if not result.notes.given and (result.biomarkers or result.spatial is None):
         yield "No clinical notes were given: every estimate rests on the H&E image alone."
     silent = [item.marker for item in result.biomarkers if item.status != "predicted"]
     if silent and len(silent) == len(result.biomarkers):
         yield "No marker has an estimate; the table of markers says why."
     elif silent:
         yield f"No estimate for {', '.join(silent)}; the table of markers says why."
+    yield from _silent_genes(() if result.spatial is None else result.spatial.genes)
+
+
+def _silent_genes(genes: Sequence[Gene]) -> Iterator[str]:
+    silent = [item.gene for item in genes if item.status != "predicted"]
+    rest = len(silent) - _MOST_NAMED
+    if silent and len(silent) == len(genes):
+        yield "No gene has an estimate; the chapter on genes says why."
+    elif silent:
+        named = ", ".join(silent[:_MOST_NAMED]) + (f" and {rest} more genes" if rest > 0 else "")
+        yield f"No estimate for {named}; the chapter on genes says why."

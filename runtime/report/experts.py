@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from .heatmap import TileMap, Underlay, blend, marker_values, paint, signed_png
+from .heatmap import OPACITY, TileMap, Underlay, blend, marker_values, paint, signed_png
 from .legend import add_key, write_numbers
 from .numbers import percent
 from .schema import Result
@@ -18,18 +18,21 @@ from .schema_spatial import Expert
 EXPERT_COLUMN = "expert"
 """Where `tiles.parquet` says which expert weighs most."""
 
-LABEL_SHARE = 0.014
+LABEL_SHARE = 0.018
 """Radius of an expert's number on the map, as a share of the picture's long side."""
 
 _COLOURS = (
-    "ae76a3 f7f056 42150a 99ddff aaaa00 cc3311 332288 aa3377 33bbee 90c987 1965b0 663333 f6c141 d55e00 4eb265 cae0ab"
+    "aa4499 f7f056 66ccee ee7733 dc050c cc79a7 90c987 f6c141 cae0ab 009e73 882e72 0077bb 4eb265 e69f00 117733 77aadd"
 )
-"""Colours of P. Tol ('Colour Schemes', 2021) and of Okabe and Ito, taken one after the other so that each lies farthest
-in Oklab from those before it, as seen over grey tissue with normal, protan and deutan vision (Machado et al. 2009). The
-two most alike of the sixteen differ by 0.06; of Tol's bright and muted sets together, by 0.006."""
+"""Colours of P. Tol ('Colour Schemes', 2021) and of Okabe and Ito, none so dark that it hides the tissue, taken one after
+the other so that each lies farthest in Oklab from those before it, as seen over grey tissue with normal, protan and
+deutan vision (Machado et al. 2009). The two most alike of the sixteen differ by 0.05; of Tol's bright and muted sets together, by 0.006."""
 
 _SHADES = (1.0, 0.62, 0.38)
 """Lightness of the first, the second and the third sixteen experts; after them colours come again."""
+
+_TISSUE = 225
+"""Grey level of bright tissue."""
 
 _MOST = 250
 """Rows of the palette for experts."""
@@ -74,8 +77,9 @@ def expert_colours() -> NDArray[np.uint8]:
 
 
 def expert_colour(expert: int) -> tuple[int, int, int]:
-    """Red, green and blue of an expert, by its number from 1 on."""
-    red, green, blue = expert_colours()[(expert - 1) % _MOST].tolist()
+    """Red, green and blue of an expert in a legend, by its number from 1 on: as it looks over bright tissue."""
+    pure = expert_colours()[(expert - 1) % _MOST].astype(np.float64)
+    red, green, blue = np.rint(OPACITY * pure + (1 - OPACITY) * _TISSUE).astype(int).tolist()
     return red, green, blue
 
 

@@ -76,7 +76,7 @@ class GeneChapter:
     Attributes:
         found: What the result says.
         table: Genes of the table, the farthest from average first, with their plots.
-        silent: Why genes that the table leaves out have no value, with their names.
+        reasons: Why genes have no value or no interval, with their names, where the table does not say so.
         axis: Of all plots.
         maps: Genes with a heatmap, each with its picture's address.
         experts_map: Address of the map of experts.
@@ -90,7 +90,7 @@ class GeneChapter:
 
     found: SpatialSection
     table: list[tuple[Gene, IntervalPlot]]
-    silent: list[tuple[str, str]]
+    reasons: list[tuple[str, list[str]]]
     axis: Axis
     maps: list[tuple[Gene, str]]
     experts_map: str
@@ -123,7 +123,7 @@ def gene_chapter(
     return GeneChapter(
         found=found,
         table=[(gene, plot_of(axis, gene.value, gene.low, gene.high)) for gene in listed],
-        silent=_silent(found.genes, listed),
+        reasons=_reasons(found.genes, listed),
         axis=axis,
         maps=[(by_name[name], data_uri(picture, "image/png")) for name, picture in maps.genes.items()],
         experts_map=data_uri(maps.experts, "image/png"),
@@ -185,13 +185,13 @@ def _spread(tiles: pa.Table, gene: str) -> float:
     return float(said.std()) if len(said) else float("nan")
 
 
-def _silent(genes: Sequence[Gene], listed: Sequence[Gene]) -> list[tuple[str, str]]:
-    shown = {gene.gene for gene in listed}
+def _reasons(genes: Sequence[Gene], listed: Sequence[Gene]) -> list[tuple[str, list[str]]]:
+    said = {gene.gene for gene in listed if gene.value is None}
     reasons: dict[str, list[str]] = {}
     for gene in genes:
-        if gene.value is None and gene.gene not in shown:
-            reasons.setdefault(gene.reason or "no estimate", []).append(gene.gene)
-    return [(reason, ", ".join(names)) for reason, names in reasons.items()]
+        if gene.reason is not None and gene.gene not in said:
+            reasons.setdefault(gene.reason, []).append(gene.gene)
+    return list(reasons.items())
 
 
 def _pictures(rows: Sequence[SpotRow], images: ReportImages) -> dict[str, tuple[str, str]]:

@@ -49,7 +49,7 @@ def add_key(
     draw = ImageDraw.Draw(canvas)
     top = picture.height + 14
     draw.text((_MARGIN, top - 3), _writable(title), fill=_INK, font=_font(20))
-    _hatched_key(draw, canvas.width - _MARGIN - 110, top)
+    _hatched_key(draw, canvas.width - _MARGIN - 80, top, "not read")
     for place, (colour, label) in enumerate(entries):
         left, up = _MARGIN + place % columns * _KEY[0], top + 28 + place // columns * _KEY[1]
         draw.rectangle((left, up, left + 17, up + 13), fill=colour, outline=_MUTED)
@@ -90,14 +90,14 @@ def _bar(canvas: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int) ->
         )
 
 
-def _hatched_key(draw: ImageDraw.ImageDraw, left: int, top: int) -> None:
+def _hatched_key(draw: ImageDraw.ImageDraw, left: int, top: int, label: str = "no estimate") -> None:
     right, bottom = left + 17, top + _BAR[1] - 1
     draw.rectangle((left, top, right, bottom), fill=HATCH[0], outline=_MUTED)
     for y in range(top + 1, bottom):
         for x in range(left + 1, right):
             if (x + y) % 6 < 3:
                 draw.point((x, y), fill=HATCH[1])
-    draw.text((left + 25, top), "no estimate", fill=_INK, font=_font(12))
+    draw.text((left + 25, top), label, fill=_INK, font=_font(12))
 
 
 def _writable(text: str) -> str:

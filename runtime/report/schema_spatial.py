@@ -74,7 +74,7 @@ class SpotEvidence(Section):
     expert: int = Field(description="The expert that weighs most, from 1 on.")
     similarity: float
     percentile: float | None
-    neighbours: list[Spot]
+    neighbours: list[Spot] = Field(description="The spots that weigh most, at most ten, the most similar first.")
 
 
 class SpatialSection(Section):

@@ -64,6 +64,19 @@ def test_what_a_builder_learnt_is_listed_apart_and_pruned(haiku_edge: Run, place
     assert "1 entries taken out, 0 engines stay" in haiku_edge("engines", "prune", "--stale").stdout
 
 
+def test_what_cant_be_read_is_counted_and_how_to_be_rid_of_it_is_said(haiku_edge: Run, place: Path) -> None:
+    kept = place / "engines" / ("0" * 64)
+    kept.mkdir(parents=True)
+    place.joinpath("engines").chmod(0o700)
+    (kept / "entry.json").write_text('{"format": 1}')
+    assert json.loads(haiku_edge("engines", "list", "--json").stdout)["unreadable"] == [kept.name]
+    listed = haiku_edge("engines", "list")
+    assert "0 engines" in listed.stdout
+    assert "Left out: 1 " in listed.stdout
+    haiku_edge("engines", "prune")
+    assert "Left out" not in haiku_edge("engines", "list").stdout
+
+
 def test_an_empty_cache_is_an_empty_list(haiku_edge: Run, place: Path) -> None:
     answer = haiku_edge("engines", "list")
     assert answer.returncode == 0

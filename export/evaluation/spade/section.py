@@ -14,13 +14,13 @@ from .spot_cohort import ORGAN, SPADE, SpotCohort
 
 
 def spade_section(
-    cohort: SpotCohort, label: str = ORGAN, subject: str = SPADE, search: Search | None = None
+    cohort: SpotCohort, label: str | None = ORGAN, subject: str = SPADE, search: Search | None = None
 ) -> Section:
     """Expression by retrieval, few-shot probes of a label by patch and by slide, and routing where there are variants.
 
     Args:
         cohort: Held-out spots in every representation that is compared.
-        label: What the probes tell apart: 'organ', or a clinical fact.
+        label: What the probes tell apart: 'organ', or a clinical fact; None leaves them out.
         subject: The judged representation.
         search: How neighbours are found; None for the defaults.
 
@@ -28,7 +28,7 @@ def spade_section(
         CohortError, UsageError: See the parts.
     """
     expression = score_expression(cohort, subject, search)
-    probes = [score_few_shot(cohort, label, unit, subject) for unit in UNITS]
+    probes = [] if label is None else [score_few_shot(cohort, label, unit, subject) for unit in UNITS]
     lines = ["#### Expression by retrieval", "", render_expression(expression), ""]
     for probe in probes:
         lines += [f"#### Few-shot probes by {probe.unit}", "", render_few_shot(probe), ""]

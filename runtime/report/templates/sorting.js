@@ -1,6 +1,6 @@
 // Sorting: numbers by value, words by alphabet, what is missing always last.
 (() => {
-  const table = document.getElementById("markers");
+  const table = document.getElementById("{{ sorted|default("markers") }}");
   const headers = [...table.querySelectorAll("thead th")];
   const compare = (column, sign) => (a, b) => {
     const [x, y] = [a, b].map((row) => row.cells[column].dataset.sort);

@@ -320,6 +320,21 @@ def test_a_place_without_a_bundle_is_said(tmp_path: Path) -> None:
             open_bundle(place)
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "/".join(["a" * 200] * 30)], ids=["name", "path"])
+def test_a_name_that_no_file_system_takes_is_refused_in_words(name: str) -> None:
+    with pytest.raises(BundleError, match="can't be read"):
+        open_bundle(Path(name))
+
+
+def test_a_link_to_nothing_is_not_taken_for_the_name_of_what_ships(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("spade").symlink_to("nowhere")
+    with pytest.raises(BundleNotFoundError, match="no bundle in spade"):
+        open_bundle(Path("spade"))
+
+
 def test_a_digest_that_is_missing_is_said(bundle_folder: Path) -> None:
     (bundle_folder / "bundle.sha256").unlink()
     with pytest.raises(BundleAlteredError, match=r"bundle\.sha256 is missing"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
@@ -105,8 +106,25 @@ def test_a_damaged_entry_is_no_entry_and_pruning_takes_it_out(cache: EngineCache
     (cache.root / PRINT.key() / ENTRY).write_text(text)
     assert cache.find(PRINT) is None
     assert cache.entries() == []
+    assert [path.name for path in cache.unreadable()] == [PRINT.key()]
     assert [path.name for path in cache.prune()] == [PRINT.key()]
     assert not (cache.root / PRINT.key()).exists()
+    assert cache.unreadable() == []
+
+
+def test_an_engine_of_an_older_format_is_left_out_and_its_place_can_be_built_in(cache: EngineCache) -> None:
+    keep(cache)
+    path = cache.root / PRINT.key() / ENTRY
+    document = json.loads(path.read_text())
+    document["format"] = 1
+    document["files"] = {"engine.plan": {"sha256": hashlib.sha256(b"plan").hexdigest(), "size": 4}}
+    del document["note"]
+    path.write_text(json.dumps(document))
+    assert (cache.find(PRINT), cache.entries()) == (None, [])
+    assert [path.name for path in cache.unreadable()] == [PRINT.key()]
+    kept = keep(cache, content=b"plan anew")
+    assert cache.read(kept, "engine.plan") == b"plan anew"
+    assert cache.unreadable() == []
 
 
 def test_an_entry_may_not_name_a_file_outside_itself(cache: EngineCache) -> None:

@@ -1,0 +1,53 @@
+"""`haiku-edge spots embed`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from haiku_edge.export.checkpoint.spade import SpadeCheckpoint, read_spade
+from haiku_edge.export.evaluation.spade import FEATURES, SPADE, write_spot_cohort
+from haiku_edge.export.spade.represent import represent_spots
+from haiku_edge.export.spade.tower import open_training_encoder
+from haiku_edge.export.spatial import open_spots
+from haiku_edge.runtime.atomic import check_new_file
+from haiku_edge.runtime.errors import UsageError
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
+
+from .progress import TerminalProgress
+
+
+def run_embed(
+    dataset: Path, out: Path, mixtures: Sequence[str], encoder: Path | None, features: Path | None, *, force: bool
+) -> None:
+    """Embed a dataset by several mixtures, and say what was written."""
+    check_new_file(out, force=force)
+    named = read_mixtures(mixtures)
+    spots = open_spots(dataset)
+    progress = TerminalProgress(Console(stderr=True))
+    try:
+        cohort = represent_spots(spots, open_training_encoder(encoder, spots.mpp), named, features, progress=progress)
+    finally:
+        progress.finish()
+    write_spot_cohort(out, cohort)
+    typer.echo(f"{out}: {len(cohort):,} spots, {len(cohort.genes)} genes, as {', '.join(cohort.vectors)}.")
+    typer.echo(RESEARCH_USE_ONLY)
+
+
+def read_mixtures(given: Sequence[str]) -> dict[str, SpadeCheckpoint]:
+    """Name → checkpoint, of `NAME=FOLDER`.
+
+    Raises:
+        UsageError: A name is missing, given twice, or that of the image features, or none is called SPADE.
+        CheckpointError: A folder is refused.
+    """
+    pairs = [text.partition("=") for text in given]
+    names = [name.strip() for name, _, _ in pairs]
+    if any(not name or not folder for name, _, folder in pairs) or len(set(names)) < len(names) or FEATURES in names:
+        raise UsageError("Give each --mixture once, as NAME=CHECKPOINT, under a name of its own.")
+    if SPADE not in names:
+        raise UsageError(f"Call the mixture that is judged {SPADE}: --mixture {SPADE}=CHECKPOINT.")
+    return {name: read_spade(Path(folder)) for name, (_, _, folder) in zip(names, pairs, strict=True)}
