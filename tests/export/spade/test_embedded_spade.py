@@ -1,0 +1,27 @@
+"""The embedded SPADE bundle from nothing, in small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from haiku_edge.export.embedded_spade import QUICK, make_spade_bundle
+from haiku_edge.runtime.bundle import open_bundle, read_known_patients
+from haiku_edge.runtime.inference import PredictOptions, predict
+from tests.spade_bundles import EMBEDDED
+
+
+@pytest.mark.slow
+def test_a_quick_bundle_is_made_measured_and_predicts(small_slide: Path, tmp_path: Path) -> None:
+    section = make_spade_bundle(EMBEDDED, tmp_path / "bundle", 7, QUICK, tmp_path / "work")
+    bundle = open_bundle(tmp_path / "bundle")
+    manifest = bundle.manifest
+    figures = manifest.metrics["spade"]
+    assert isinstance(figures, dict) and set(figures["evaluation"]) >= {"expression", "routing"}
+    card = bundle.read("MODEL_CARD.md").decode()
+    assert "one expert" in card and "random clusters" in card and "\n".join(section.lines) in card
+    known = read_known_patients(bundle)
+    assert known.complete and len(known.train) > len(read_known_patients(open_bundle()).train)
+    spatial = predict(small_slide, None, PredictOptions(tmp_path / "bundle", tmp_path, device="cpu")).result.spatial
+    assert spatial is not None and len(spatial.genes) == 107
