@@ -51,7 +51,7 @@ def build_one(name: str, precision: str, folder: Path) -> dict[str, Any]:
     from haiku_edge.export.engines.build_tensorrt import build_plan
     from haiku_edge.export.engines.options import FP8_FROM, LEAST_CAPABILITY, BuildOptions
     from haiku_edge.export.engines.plans import derive
-    from haiku_edge.export.engines.regimes import describe_ranges, tower_regimes, usual_ranges
+    from haiku_edge.export.engines.regimes import describe_ranges, patch_ranges, tower_regimes, usual_ranges
     from haiku_edge.runtime.engine.model import TowerModel
 
     weights = {path.name: path.read_bytes() for path in folder.glob(f"{name}.weights")}
@@ -62,9 +62,10 @@ def build_one(name: str, precision: str, folder: Path) -> dict[str, Any]:
     model = derive(model, precision, some_inputs(name))  # type: ignore[arg-type]
     derived = time.perf_counter() - began
     options = BuildOptions(least=FP8_FROM if precision == "fp8-static" else LEAST_CAPABILITY)
-    built = build_plan(model, "tensorrt_rtx", tower_regimes(model), options=options)
+    ranges = patch_ranges(MARKERS) if name == "mif" else usual_ranges(name)
+    built = build_plan(model, "tensorrt_rtx", tower_regimes(model, ranges), options=options)
     return {
-        "shapes": describe_ranges(usual_ranges(name)),
+        "shapes": describe_ranges(ranges),
         "tower": tower,
         "derived_s": derived,
         "built_s": built.seconds,

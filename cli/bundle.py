@@ -32,6 +32,7 @@ _IN_BRIEF = (
     "heads",
     "students",
     "retrieval",
+    "spade",
 )
 
 
@@ -67,22 +68,41 @@ def _rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in info.items():
         if key not in _IN_BRIEF:
             yield key.replace("_", " "), _words(value)
-    for name, tower in info["towers"].items():
-        yield f"{name} tower", "none" if tower is None else _tower(tower)
-    yield "retrieval", _words(info["retrieval"])
-    yield "atlas", "none" if info["atlas"] is None else _words(info["atlas"])
-    yield (
-        "calibration",
-        "none: no intervals, nothing abstains"
-        if info["calibration"] is None
-        else _words({key: value for key, value in info["calibration"].items() if key != "file"}),
-    )
+    if info["family"] != "spade":
+        yield from _haiku(info)
+    if info["spade"] is not None:
+        yield from _spade(info["spade"])
     yield "learned from", _training(info["training"])
     for head in info["heads"]:
         yield f"head {head['name']}", f"{head['kind'].replace('_', ' ')}, {head['target']}, {head['patients']} patients"
     for student in info["students"]:
         yield student["name"], _student(student)
     yield "files", f"{len(info['files'])} of {info['size'] / _MEBIBYTE:.1f} MiB together"
+
+
+def _haiku(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The towers and the evidence of proteins."""
+    for name, tower in info["towers"].items():
+        yield f"{name} tower", "none" if tower is None else _tower(tower)
+    yield "retrieval", _words(info["retrieval"])
+    yield "atlas", "none" if info["atlas"] is None else _words(info["atlas"])
+    yield "calibration", _calibration(info["calibration"])
+
+
+def _spade(spade: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The mixture of experts and the evidence of genes."""
+    yield "spade tower", _tower(spade["tower"])
+    yield "spots", "none" if spade["atlas"] is None else _words(spade["atlas"])
+    yield "searched by", f"{spade['keys']}; neighbours {spade['neighbours']}"
+    yield "calibration of genes", _calibration(spade["calibration"])
+    for number, expert in enumerate(spade["experts"], start=1):
+        yield f"expert {number}", _words(expert)
+
+
+def _calibration(section: Mapping[str, Any] | None) -> str:
+    if section is None:
+        return "none: no intervals, nothing abstains"
+    return _words({key: value for key, value in section.items() if key != "file"})
 
 
 def _student(student: Mapping[str, Any]) -> str:

@@ -88,9 +88,9 @@ def run_list(*, as_json: bool) -> None:
         one = entry.fingerprint
         typer.echo(f"{entry.title}: {one.library} on {one.device}, {entry.size / _MEBIBYTE:,.0f} MiB, of {entry.built}")
         typer.echo(f"    {'; '.join(machine.differences(one)) or 'makes the next build here faster'}")
-    if left_out := cache.unreadable():
+    if unreadable := len(cache.unreadable()):
         typer.echo(
-            f"Left out: {len(left_out)} that can't be read, damaged or of another release. `haiku-edge engines prune` "
+            f"Left out: {unreadable} that can't be read, damaged or of another release. `haiku-edge engines prune` "
             "takes them out, `engines build` builds what is missing."
         )
     typer.echo(RESEARCH_USE_ONLY)

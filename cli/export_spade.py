@@ -31,7 +31,7 @@ def spade_options(*, genes: str, storage: str, **others: Any) -> SpadeExportOpti
 
 def _genes(given: str) -> int | tuple[str, ...]:
     """A number, or the names that a file holds, one a line."""
-    if given.isdigit():
+    if given.isdecimal():
         return int(given)
     try:
         lines = Path(given).read_text("utf-8").splitlines()

@@ -45,7 +45,10 @@ TileOption = Annotated[
     typer.Option("--tile", min=16, help="Pixels of a tile; its middle is seen.", show_default="the encoder's"),
 ]
 MppOption = Annotated[
-    float | None, typer.Option("--mpp", help="Micrometres per pixel of a tile.", show_default="the encoder's, or 0.5")
+    float | None,
+    typer.Option(
+        "--mpp", min=0.05, max=100, help="Micrometres per pixel of a tile.", show_default="the encoder's, or 0.5"
+    ),
 ]
 TopOption = Annotated[
     int | None, typer.Option("--top", min=1, help="Experts that speak for a tile; 1 is hard.", show_default="all")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
+from haiku_edge.export.checkpoint.known import read_known
 from haiku_edge.export.checkpoint.spade import SpadeCheckpoint, read_spade
 from haiku_edge.export.evaluation.spade import FEATURES, SPADE, write_spot_cohort
 from haiku_edge.export.spade.represent import represent_spots
@@ -28,6 +29,8 @@ def run_embed(
     named = read_mixtures(mixtures)
     spots = open_spots(dataset)
     progress = TerminalProgress(Console(stderr=True))
+    for remark in remarks_on_known(mixtures, {section.patient for section in spots.sections}):
+        progress.say(remark)
     try:
         cohort = represent_spots(spots, open_training_encoder(encoder, spots.mpp), named, features, progress=progress)
     finally:
@@ -35,6 +38,13 @@ def run_embed(
     write_spot_cohort(out, cohort)
     typer.echo(f"{out}: {len(cohort):,} spots, {len(cohort.genes)} genes, as {', '.join(cohort.vectors)}.")
     typer.echo(RESEARCH_USE_ONLY)
+
+
+def remarks_on_known(mixtures: Sequence[str], patients: Set[str]) -> Iterator[str]:
+    """How many of the patients each mixture has seen, of `NAME=FOLDER`, where it has seen some."""
+    for name, _, folder in (text.partition("=") for text in mixtures):
+        if seen := read_known(Path(folder)).among(patients):
+            yield f"{name.strip()} learned from {len(seen)} of {len(patients)} patients: figures on them are too good."
 
 
 def read_mixtures(given: Sequence[str]) -> dict[str, SpadeCheckpoint]:

@@ -21,9 +21,15 @@ SAME = 0.9999
 
 
 def calibration_patients(bundle: Bundle) -> frozenset[str]:
-    """Pseudonyms of the bundle's calibration patients, none where it has none: no student learns from them."""
-    section = bundle.manifest.calibration
-    return frozenset() if section is None else frozenset(_table(bundle, section)["patient"].to_pylist())
+    """Pseudonyms of the patients who calibrate the bundle, those of its genes too: no student learns from them."""
+    manifest = bundle.manifest
+    sections = (manifest.calibration, None if manifest.spade is None else manifest.spade.calibration)
+    return frozenset(
+        patient
+        for section in sections
+        if section is not None
+        for patient in _table(bundle, section)["patient"].to_pylist()
+    )
 
 
 def student_cases(bundle: Bundle, groups: tuple[Group, ...], teacher: Teacher, student: Engine, shelf: Shelf) -> bytes:

@@ -34,7 +34,7 @@ POSITIVITY: Final = "A gene counts as positive where at least one molecule of it
 PICTURE_SIDE: Final = 112
 """Pixels of a spot's H&E in the atlas: at 112 µm, 1 µm each."""
 
-_QUALITY = 70
+_QUALITY = 55
 _MOST_JUDGED = 3000
 """Spots by which the kind of keys and the number of neighbours are chosen."""
 
@@ -115,14 +115,18 @@ def build_evidence(
 
 
 def choose_search(
-    spots: EmbeddedSpots, wanted: str = "auto", seed: int = 0
+    spots: EmbeddedSpots, wanted: str = "auto", seed: int = 0, known: KnownPatients | None = None
 ) -> tuple[Keys, int, dict[str, dict[int, float]]]:
     """What to search and how many spots to take: what predicts best among the atlas's own spots, leave-patient-out.
+
+    Experts reproduce the counts of spots that they learned from, which would speak for `expression`: patients whom they
+    know are left out where two others are there.
 
     Args:
         spots: The atlas's spots; a seeded draw of them is asked about.
         wanted: image, expression or auto.
         seed: Of the draw.
+        known: Whom the experts learned from.
 
     Returns:
         Keys, neighbours, and the mean Pearson correlation over the genes of every choice.
@@ -131,8 +135,12 @@ def choose_search(
     kinds: tuple[Keys, ...] = tuple(
         keys for keys in KEYS if wanted in ("auto", keys) and (keys == "image" or cohort.keys)
     )
-    if len(np.unique(cohort.patients)) < 2:
+    patients = np.unique(cohort.patients)
+    if len(patients) < 2:
         return kinds[0], NEIGHBOURS[0], {}
+    seen = np.array((known or KnownPatients()).among(patients.tolist()), np.str_)
+    if len(patients) - len(seen) >= 2:
+        cohort = cohort.select(~np.isin(cohort.patients, seen))
     if len(cohort) > _MOST_JUDGED:
         chosen = np.random.default_rng(seed).choice(len(cohort), _MOST_JUDGED, replace=False)
         cohort = cohort.select(np.sort(chosen))

@@ -21,7 +21,6 @@ from haiku_edge.runtime.bundle import (
     Manifest,
     SpadeSection,
     open_bundle,
-    read_known_patients,
 )
 from haiku_edge.runtime.bundle.manifest import SCHEMA_VERSION
 from haiku_edge.runtime.engine import open_tower
@@ -43,6 +42,7 @@ from ..work_folder import StageTimes, bundle_name, files_digest, work_folder
 from .embed import EmbeddedSpots, embed_spots, gene_heads
 from .evidence import build_evidence, choose_search, split_calibrating
 from .genes import choose_genes
+from .guards import check_parts, known_to_both
 from .tower import FusedTower, ImageEncoder, check_match, fuse_tower, open_encoder
 
 GOLDEN_FILE: Final = "golden/cases.npz"
@@ -168,6 +168,7 @@ def export_spade(
     if host is None:
         check_replaceable(out, force=options.force)
     else:
+        host.manifest.need_he()
         check_place(host, out, force=options.force)
     with clock.stage(told, "Reading the checkpoint"):
         released = read_spade(checkpoint)
@@ -175,6 +176,8 @@ def export_spade(
         doubt = check_match(source, released)
         known = read_known(checkpoint).with_earlier(source.known)
     atlas, cases = (None if path is None else open_spots(path) for path in (options.atlas, options.calibration))
+    check_parts(source, released, options.top, atlas, cases)
+    known = known if host is None else known_to_both(host, known)
     _refuse_known(cases, known)
     with work_folder(out) as work:
         with clock.stage(told, "Exporting the fused tower"):
@@ -248,7 +251,7 @@ class _Draft:
                 metrics={"spade": dict(metrics)},
             )
             return cls(description, {**files, **digests, GOLDEN_FILE: golden})
-        return cls._joined(host, section, files, fused, known, work, metrics)
+        return cls._joined(host, section, files, fused, known, work, about, metrics)
 
     @classmethod
     def _joined(
@@ -259,11 +262,11 @@ class _Draft:
         fused: FusedTower,
         known: KnownPatients,
         work: Path,
+        about: About,
         metrics: Mapping[str, Any],
     ) -> _Draft:
         manifest = host.manifest
-        manifest.need_he()
-        training, digests = training_part(known.with_earlier(read_known_patients(host)))
+        training, digests = training_part(known)
         older = set() if manifest.spade is None else _files_of(manifest.spade)
         stated = {name: getattr(manifest, name) for name in Description.model_fields}
         changed = {
@@ -273,6 +276,8 @@ class _Draft:
             "training": training,
             "metrics": {**manifest.metrics, "spade": dict(metrics)},
         }
+        if about.synthetic and not manifest.synthetic:
+            changed |= {"synthetic": True, "statement": about.statement}
         golden = {manifest.golden.file: _golden(host, fused)}
         new: dict[str, Content] = {**files, **digests, **golden}
         kept = sorted(set(manifest.files) - older - set(new))
@@ -334,7 +339,7 @@ def _with_evidence(
     manifest = write_bundle(folder, draft.description, draft.contents)
     bundle, section = open_bundle(folder), manifest.need_spade()
     engine = open_tower(bundle, section.tower, kept=True)
-    genes = choose_genes(atlas, options.genes)
+    genes = choose_genes(atlas, options.genes, cases)
     heads = gene_heads(released, atlas.genes, wanted=options.keys)
     spots = embed_spots(engine, section.dimension, atlas, genes, heads, told, most=options.spots, seed=options.seed)
     remarks: tuple[str, ...] = ()
@@ -345,7 +350,7 @@ def _with_evidence(
     else:
         spots, calibrating, said = split_calibrating(spots, known, share=CALIBRATION_SHARE, seed=options.seed)
         remarks = (said,)
-    keys, neighbours, search = choose_search(spots, options.keys, options.seed)
+    keys, neighbours, search = choose_search(spots, options.keys, options.seed, known)
     evidence = build_evidence(
         spots, atlas, calibrating, keys=keys, neighbours=options.neighbours or neighbours, progress=told
     )

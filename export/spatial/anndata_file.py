@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from haiku_edge.runtime.errors import UnreadableDatasetError
+from haiku_edge.runtime.errors import DatasetError, UnreadableDatasetError
 
 from .check import not_counts
 from .source import OwnPicture, SpotSource, as_counts, fault_of_counts, grid_mpp, make_source
@@ -41,13 +41,14 @@ def read_anndata(path: Path) -> SpotSource:
 
     Raises:
         UnreadableDatasetError: It is no such file, has no places, or holds no raw counts.
+        PanelError: A gene has no name.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of names that are not unique, and of older versions of the format
             table = anndata.read_h5ad(path)
         source = from_table(table, path.name)
-    except UnreadableDatasetError:
+    except DatasetError:
         raise
     except Exception as error:  # a damaged file can fail in any way
         raise UnreadableDatasetError(

@@ -57,7 +57,10 @@ def _check_genes(section: SpotSection) -> None:
 
 
 def _check_counts(section: SpotSection) -> None:
-    if fault := fault_of_counts(section.counts):
+    fault = fault_of_counts(section.counts)
+    if fault is None and not section.counts.data.any():
+        fault = "all are 0"
+    if fault is not None:
         raise not_counts(f"the section {section.section}", fault)
 
 

@@ -72,6 +72,11 @@ class EngineEncoder:
         return self.engine(tiles=tiles)
 
 
+def alike(mpp: float, other: float) -> bool:
+    """Whether two resolutions are near enough for one tower."""
+    return abs(mpp / other - 1) <= MPP_TOLERANCE
+
+
 def engine_encoder(bundle: Bundle, mpp: float, *, device: str = "auto", threads: int | None = None) -> EngineEncoder:
     """The H&E tower of a bundle as an encoder; its features are its vectors.
 
@@ -86,7 +91,7 @@ def engine_encoder(bundle: Bundle, mpp: float, *, device: str = "auto", threads:
         DeviceError, BundleError: See `open_tower`.
     """
     tower = bundle.manifest.need_he()
-    if abs(mpp / tower.mpp - 1) > MPP_TOLERANCE:
+    if not alike(mpp, tower.mpp):
         raise PatchShapeError(
             f"The patches have {mpp:g} µm per pixel, and the H&E tower of {bundle.manifest.name} was made for "
             f"{tower.mpp:g}. Build the dataset again with --mpp {tower.mpp:g}."

@@ -17,7 +17,7 @@ import pyarrow.parquet
 import zarr
 from numpy.typing import NDArray
 
-from haiku_edge.runtime.errors import UnreadableDatasetError
+from haiku_edge.runtime.errors import DatasetError, UnreadableDatasetError
 
 from .anndata_file import source_of
 from .pictures import level_paths
@@ -43,6 +43,7 @@ def read_spatialdata(path: Path, section: str) -> SpotSource:
 
     Raises:
         UnreadableDatasetError: It has no such region, no places, no raw counts, or is damaged.
+        PanelError: A gene has no name.
     """
     try:
         with warnings.catch_warnings():
@@ -53,7 +54,7 @@ def read_spatialdata(path: Path, section: str) -> SpotSource:
             centres = _matched(table, places, path, region)
             source = source_of(table, centres, path.name)
             return _with_picture(source, path, to_systems(places_of["coordinateTransformations"]))
-    except UnreadableDatasetError:
+    except DatasetError:
         raise
     except Exception as error:  # a damaged store can fail in any way
         raise UnreadableDatasetError(

@@ -143,6 +143,7 @@ class Description(Section):
     def need_atlas(self) -> AtlasSection:
         """The atlas, or `BundleContentError`."""
         if self.atlas is None:
+            self.need_he()
             raise self._lacks("atlas, so there is no evidence to search", "Give it one with `haiku-edge atlas add`")
         return self.atlas
 

@@ -86,9 +86,9 @@ class EngineCache:
         """The bytes of one of an engine's files, compared with its digest.
 
         Raises:
-            EngineCacheError: The file is missing, altered or a link.
+            EngineCacheError: The file is missing, altered or a link, or the disk can't read it.
         """
-        with self._open(entry, name) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as stream:
+        with self._open(entry, name) as opened, _as_cache_errors(self.root), os.fdopen(os.dup(opened), "rb") as stream:
             content = stream.read()
         if digest_of_bytes(content) != entry.files[name].digest:
             raise self._altered(entry, name)
@@ -98,9 +98,9 @@ class EngineCache:
         """The path of one of an engine's files, compared with its digest: for a library that maps the file.
 
         Raises:
-            EngineCacheError: The file is missing, altered or a link.
+            EngineCacheError: The file is missing, altered or a link, or the disk can't read it.
         """
-        with self._open(entry, name) as descriptor:
+        with self._open(entry, name) as descriptor, _as_cache_errors(self.root):
             digest = digest_of_file(descriptor, entry.files[name].size)
         if digest != entry.files[name].digest:
             raise self._altered(entry, name)

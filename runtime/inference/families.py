@@ -66,7 +66,7 @@ def open_families(options: PredictOptions) -> Families:
     Raises:
         BundleError: The bundle is refused, or lacks what is asked for.
         DeviceUnavailableError: The asked-for device is not there.
-        UsageError: A patient to exclude is not in the bundle, or nobody is left.
+        UsageError: A patient to exclude is not in the bundle, or nobody is left; or a student is asked of SPADE alone.
     """
     with opening_bundle(options.bundle) as bundle:
         return _families_of(bundle, options)
@@ -75,8 +75,10 @@ def open_families(options: PredictOptions) -> Families:
 def _families_of(bundle: Bundle, options: PredictOptions) -> Families:
     threads = options.threads or cpu_threads()
     wanted = options.family.replace("auto", bundle.manifest.family)
+    if options.tower == "student" and "haiku" not in wanted:
+        raise UsageError("SPADE has no student. Leave --tower out.")
     spade = open_spade(bundle, options, threads) if "spade" in wanted else None
-    others = () if spade is None else spade.patients
+    others = frozenset[str]() if spade is None else spade.patients
     haiku = haiku_model(bundle, options, others) if "haiku" in wanted else None
     if spade is not None:
         _check_excluded(spade, haiku, options.exclude_patients)
@@ -97,9 +99,8 @@ def _join(towers: list[tuple[Engine, HETower]]) -> tuple[Engine, View]:
 
 def _check_excluded(spade: SpadeModel, haiku: Model | None, excluded: tuple[str, ...]) -> None:
     """See that every excluded patient is known, and that some spot is left."""
-    known = set(spade.patients)
     if haiku is None:
-        patients_allowed(spade.atlas, excluded, known)
+        patients_allowed(spade.atlas, excluded, spade.patients)
     elif spade.allowed is not None and not spade.allowed.any():
         raise UsageError(
             "--exclude-patient leaves no patient in the atlas of spots, so there is no evidence to search."

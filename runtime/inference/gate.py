@@ -37,7 +37,7 @@ LEAST_CASES = 4
 """Below these, what an atlas says of an engine of integers means nothing, and its vectors decide."""
 
 MOST_SHARE = 0.05
-"""How far an expert's mean weight over the golden cases may move: reports draw a map of the experts and state it."""
+"""Share of a tile's weight that may go to other experts, mean over the golden cases: reports map the experts."""
 
 NORM_TOLERANCE = 1e-3
 """How far a vector's length may be from 1: a search multiplies vectors, and does not ask for their angle."""
@@ -171,11 +171,13 @@ def judge_shares(record: GateRecord, got: NDArray[np.float32], want: NDArray[np.
         got: (n, e) float32 weights of the experts by the engine.
         want: (n, e) float32 weights of the fp32 reference; e is 0 for a tower without experts.
     """
-    off = float(np.abs(got.mean(axis=0, dtype=np.float64) - want.mean(axis=0, dtype=np.float64)).max(initial=0.0))
-    if off <= MOST_SHARE:
+    moved = float(np.abs(got.astype(np.float64) - want).sum(axis=1).mean()) / 2
+    if moved <= MOST_SHARE:
         return record
-    how = f"by {off:.3f} (at most {MOST_SHARE:g})" if np.isfinite(off) else "to what is no number"
-    return replace(record, passed=False, equals_fp32=False, reason=f"its experts' weights move {how}; {record.reason}")
+    problem = "its experts' weights are not numbers"
+    if np.isfinite(moved):
+        problem = f"{100 * moved:.0f} % of a tile's weight goes to other experts (at most {100 * MOST_SHARE:.0f} %)"
+    return replace(record, passed=False, equals_fp32=False, reason=f"{problem}; {record.reason}")
 
 
 def measure_change(atlas: Atlas, got: NDArray[np.float32], want: NDArray[np.float32]) -> Change:

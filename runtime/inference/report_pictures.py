@@ -10,6 +10,7 @@ from ..report import ReportImages
 from .evidence import ChosenTile
 from .findings import AllFindings
 from .retrieve import Retrieved
+from .spade_result import MOST_SPOTS_A_TILE
 from .survey import Survey
 from .tiles import TileResults
 
@@ -35,7 +36,7 @@ def report_images(survey: Survey, pixels: dict[int, NDArray[np.uint8]], findings
     spots: dict[str, bytes] = {}
     if spade is not None and families.spade is not None:
         atlas = families.spade.atlas
-        shown = _evidence(spade.chosen, spade.tiles, spade.found)
+        shown = _evidence(spade.chosen, spade.tiles, spade.found, MOST_SPOTS_A_TILE)
         spots = {str(atlas.patches[i]): atlas.pictures.composite(i) for i in shown}
     return ReportImages(
         overview=survey.picture.image,
@@ -48,10 +49,12 @@ def report_images(survey: Survey, pixels: dict[int, NDArray[np.uint8]], findings
     )
 
 
-def _evidence(chosen: tuple[ChosenTile, ...], tiles: TileResults, found: Retrieved) -> list[int]:
-    """Rows of the atlas that speak for the chosen tiles, in order."""
+def _evidence(
+    chosen: tuple[ChosenTile, ...], tiles: TileResults, found: Retrieved, most: int | None = None
+) -> list[int]:
+    """Rows of the atlas that speak for the chosen tiles, in order; of each tile the `most` best."""
     rows = [tiles.row_of[tile.tile] for tile in chosen]
-    return sorted({int(i) for row in rows for i in found.ids[row] if i >= 0})
+    return sorted({int(i) for row in rows for i in found.ids[row][:most] if i >= 0})
 
 
 def _channels(atlas: Atlas, patch: int) -> dict[str, bytes]:

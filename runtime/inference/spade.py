@@ -39,6 +39,7 @@ class SpadeModel:
         cases: Calibration patients who are not excluded; None where there are none.
         allowed: (spots,) which spots may be evidence, or None for all.
         neighbours: Spots behind each tile.
+        patients: Pseudonyms of everybody in the atlas of spots or among the calibration patients, excluded or not.
     """
 
     bundle: Bundle
@@ -48,12 +49,7 @@ class SpadeModel:
     cases: CalibrationCases | None
     allowed: NDArray[np.bool_] | None
     neighbours: int
-
-    @property
-    def patients(self) -> tuple[str, ...]:
-        """Pseudonyms of everybody in the atlas of spots or among the calibration patients who are not excluded."""
-        cases = () if self.cases is None else self.cases.patients.tolist()
-        return tuple(sorted({*self.atlas.patients.tolist(), *cases}))
+    patients: frozenset[str]
 
     def search(self, vectors: NDArray[np.float32]) -> Retrieved:
         """The spots nearest to n tiles."""
@@ -117,6 +113,7 @@ def open_spade(bundle: Bundle, options: PredictOptions, threads: int) -> SpadeMo
         )
     atlas = open_atlas(bundle, section.atlas)
     cases = None if section.calibration is None else read_cases(bundle, atlas, section.calibration)
+    calibrating = () if cases is None else cases.patients.tolist()
     excluded = options.exclude_patients
     allowed = None if not excluded else ~np.isin(atlas.patients, np.asarray(excluded))
     return SpadeModel(
@@ -127,6 +124,7 @@ def open_spade(bundle: Bundle, options: PredictOptions, threads: int) -> SpadeMo
         cases=None if cases is None else without_patients(cases, excluded),
         allowed=allowed,
         neighbours=options.neighbours or section.neighbours,
+        patients=frozenset((*atlas.patients.tolist(), *calibrating)),
     )
 
 

@@ -44,9 +44,9 @@ def _not_covered(result: Result) -> Iterator[str]:
 
 def _silent_genes(genes: Sequence[Gene]) -> Iterator[str]:
     silent = [item.gene for item in genes if item.status != "predicted"]
-    rest = len(silent) - _MOST_NAMED
     if silent and len(silent) == len(genes):
         yield "No gene has an estimate; the chapter on genes says why."
     elif silent:
-        named = ", ".join(silent[:_MOST_NAMED]) + (f" and {rest} more genes" if rest > 0 else "")
-        yield f"No estimate for {named}; the chapter on genes says why."
+        named = silent if len(silent) <= _MOST_NAMED else silent[: _MOST_NAMED - 1]
+        others = f" and {len(silent) - len(named)} others" if len(named) < len(silent) else ""
+        yield f"No estimate for {', '.join(named)}{others}; the chapter on genes says why."

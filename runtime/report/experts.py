@@ -24,9 +24,10 @@ LABEL_SHARE = 0.018
 _COLOURS = (
     "aa4499 f7f056 66ccee ee7733 dc050c cc79a7 90c987 f6c141 cae0ab 009e73 882e72 0077bb 4eb265 e69f00 117733 77aadd"
 )
-"""Colours of P. Tol ('Colour Schemes', 2021) and of Okabe and Ito, none so dark that it hides the tissue, taken one after
-the other so that each lies farthest in Oklab from those before it, as seen over grey tissue with normal, protan and
-deutan vision (Machado et al. 2009). The two most alike of the sixteen differ by 0.05; of Tol's bright and muted sets together, by 0.006."""
+"""Colours of P. Tol ('Colour Schemes', 2021) and of Okabe and Ito, none so dark that it hides the tissue, taken one
+after the other so that each lies farthest in Oklab from those before it, as seen over grey tissue with normal, protan
+and deutan vision (Machado et al. 2009). The two most alike of the sixteen differ by 0.05; of Tol's bright and muted
+sets together, by 0.006."""
 
 _SHADES = (1.0, 0.62, 0.38)
 """Lightness of the first, the second and the third sixteen experts; after them colours come again."""
@@ -73,7 +74,7 @@ def expert_colours() -> NDArray[np.uint8]:
     own = np.frombuffer(bytes.fromhex(_COLOURS.replace(" ", "")), np.uint8).reshape(-1, 3)
     places = np.arange(_MOST)
     shades = np.array(_SHADES)[places // len(own) % len(_SHADES)]
-    return np.rint(own[places % len(own)] * shades[:, None]).astype(np.uint8)
+    return np.asarray(np.rint(own[places % len(own)] * shades[:, None]), np.uint8)
 
 
 def expert_colour(expert: int) -> tuple[int, int, int]:
@@ -111,14 +112,16 @@ def _index(heaviest: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _labels(heaviest: NDArray[np.float32], tile_map: TileMap, radius: float) -> tuple[ExpertLabel, ...]:
-    """A label in the thick of each expert's tiles, clear of the others where its tiles allow it."""
+    """A label in the thick of each expert's largest region, clear of the others where its tiles allow it."""
     grid, _ = tile_map.grid(heaviest)
     numbers, counts = np.unique(heaviest[np.isfinite(heaviest)].astype(np.int64), return_counts=True)
     placed: list[ExpertLabel] = []
     for number in numbers[np.argsort(counts, kind="stable")].tolist():
         own = np.flatnonzero(heaviest == number)
         centres = np.array([tile_map.centre(tile) for tile in own.tolist()])
-        place = _central(_depth(grid == number)[tile_map.tile_rows[own], tile_map.tile_columns[own]], centres)
+        cells = tile_map.tile_rows[own], tile_map.tile_columns[own]
+        depth, largest = _shape(grid == number)
+        place = _central(depth[cells], largest[cells], centres)
         free = _apart(centres, placed) > 2 * radius
         place = np.where(free, place, place - 1e6) if free.any() else place
         x, y = centres[int(place.argmax())].round(1).tolist()
@@ -126,16 +129,21 @@ def _labels(heaviest: NDArray[np.float32], tile_map: TileMap, radius: float) -> 
     return tuple(sorted(placed, key=lambda label: label.expert))
 
 
-def _depth(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How far each cell of a grid lies from the mask's edge, in cells."""
+def _shape(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """How far each cell of a grid lies from the mask's edge, in cells, and whether it lies in its largest region."""
     padded = np.pad(mask.astype(np.uint8), 1)
-    return np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1], np.float64)
+    depth = np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float64)
+    _, regions, sizes, _ = cv2.connectedComponentsWithStats(padded, connectivity=4)
+    largest = regions == 1 + int(sizes[1:, cv2.CC_STAT_AREA].argmax())
+    return depth[1:-1, 1:-1], np.asarray(largest[1:-1, 1:-1], np.bool_)
 
 
-def _central(depth: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A score of each tile: the deepest is best, among equals the one nearest to the middle of all."""
-    away = np.linalg.norm(centres - centres.mean(axis=0), axis=1)
-    return np.asarray(depth - 0.5 * away / (1 + away.max()), np.float64)
+def _central(
+    depth: NDArray[np.float64], largest: NDArray[np.bool_], centres: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """A score of each tile: the deepest of the largest region is best, among equals the one nearest to its middle."""
+    away = np.linalg.norm(centres - centres[largest].mean(axis=0), axis=1)
+    return np.asarray(depth + len(depth) * largest - 0.5 * away / (1 + away.max()), np.float64)
 
 
 def _apart(centres: NDArray[np.float64], placed: list[ExpertLabel]) -> NDArray[np.float64]:

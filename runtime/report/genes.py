@@ -168,8 +168,8 @@ def expert_genes(expert: Expert) -> list[str]:
 def experts_in_words(found: SpatialSection, most: int = 3) -> str:
     """Which experts speak for the slide, in one line."""
     first = sorted(found.experts, key=lambda item: -item.share)[:most]
-    shares = ", ".join(f"{item.expert} ({100 * item.share:.0f} %)" for item in first if item.tiles)
-    return f"{len(found.experts)} experts, {found.experts_a_tile:.1f} of them a tile; most weigh {shares or 'none'}."
+    shares = ", ".join(f"{item.expert} ({100 * item.share:.0f} %)" for item in first)
+    return f"Of {len(found.experts)} experts, {found.experts_a_tile:.1f} speak for a tile; the heaviest are {shares}."
 
 
 def colour_of(expert: int) -> str:

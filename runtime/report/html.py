@@ -187,9 +187,7 @@ def _patches(result: Result) -> dict[str, str]:
 
 
 def _rows(result: Result, images: ReportImages, letters: dict[int, str]) -> list[EvidenceRow]:
-    return [
-        EvidenceRow(letters[item.tile], item, data_uri(webp(images.tiles[item.tile]))) for item in result.evidence
-    ]
+    return [EvidenceRow(letters[item.tile], item, data_uri(webp(images.tiles[item.tile]))) for item in result.evidence]
 
 
 def _channel_markers(result: Result, images: ReportImages, patches: dict[str, str]) -> list[str]:

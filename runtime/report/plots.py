@@ -82,7 +82,5 @@ def plot_of(
     axis: Axis, value: float | None, low: float | None, high: float | None, without_notes: float | None = None
 ) -> IntervalPlot:
     """Where the parts of a plot lie; all in z."""
-    value, low, high, without_notes = (
-        None if z is None else axis.x(z) for z in (value, low, high, without_notes)
-    )
+    value, low, high, without_notes = (None if z is None else axis.x(z) for z in (value, low, high, without_notes))
     return IntervalPlot(value, low, high, without_notes)

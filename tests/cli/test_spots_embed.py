@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from haiku_edge.cli.spots_embed import remarks_on_known
+from haiku_edge.export.checkpoint import write_known
 from haiku_edge.export.checkpoint.spade import read_spade
 from haiku_edge.export.evaluation.spade import FEATURES, SPADE, read_spot_cohort
 from haiku_edge.export.spatial.features import section_features
+from haiku_edge.runtime.bundle import KnownPatients
 from tests.conftest import Run
 from tests.spade_bundles import encoder, small_checkpoint, small_spots
 
@@ -43,6 +47,14 @@ def test_spots_are_embedded_by_every_model(haiku_edge: Run, made: Path, tmp_path
     assert "image features" in judged.stdout
 
 
+def test_patients_whom_a_mixture_has_seen_are_said(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "checkpoint", tmp_path / "seen")
+    write_known(tmp_path / "seen", KnownPatients.of_names(["P1", "P2", "P3"], ["P4"]))
+    mixtures = [f"SPADE={made / 'checkpoint'}", f" one expert ={tmp_path / 'seen'}"]
+    (remark,) = remarks_on_known(mixtures, {"P1", "P4", "P5"})
+    assert remark.startswith("one expert learned from 2 of 3 patients")
+
+
 @pytest.mark.parametrize("mixtures", [["checkpoint"], ["A=x"], ["SPADE=x", "SPADE=y"], [f"{FEATURES}=x", "SPADE=y"]])
 def test_a_mixture_without_a_name_of_its_own_is_refused(
     haiku_edge: Run, made: Path, tmp_path: Path, mixtures: list[str]
@@ -65,6 +77,9 @@ def test_export_tells_what_it_made(haiku_edge: Run, made: Path, tmp_path: Path) 
     assert set(told["search"]) == {"image", "expression"} and told["largest_difference_to_torch"] < 1e-3
     shown = haiku_edge("bundle", "info", tmp_path / "bundle", "--json")
     assert json.loads(shown.stdout)["spade"]["atlas"]["markers"] == ["CD8A", "KRT8"]
+    words = haiku_edge("bundle", "info", tmp_path / "bundle").stdout
+    assert "measure gene" in words and "expert 1" in words
+    assert "atlas  " not in words and "no intervals" not in words
     assert haiku_edge("doctor", "--bundle", tmp_path / "bundle", "--device", "cpu").returncode == 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from haiku_edge.export.bundle import write_bundle
 from haiku_edge.export.checkpoint import write_known
 from haiku_edge.export.checkpoint.spade import read_spade, write_spade
 from haiku_edge.export.model import ResidualHead
@@ -17,7 +18,7 @@ from haiku_edge.export.spade.export import SpadeExportOptions, export_spade
 from haiku_edge.export.spade.genes import choose_genes
 from haiku_edge.export.spatial import log_normalise, open_spots
 from haiku_edge.runtime.atlas import open_atlas
-from haiku_edge.runtime.bundle import KnownPatients, open_bundle, read_known_patients
+from haiku_edge.runtime.bundle import Description, KnownPatients, open_bundle, read_known_patients
 from haiku_edge.runtime.engine import open_tower
 from haiku_edge.runtime.errors import (
     CheckpointLayoutError,
@@ -136,6 +137,29 @@ def test_the_most_variable_genes_are_taken(made: Path) -> None:
     assert choose_genes(dataset, dataset.genes[3:5]) == dataset.genes[3:5]
     with pytest.raises(PanelError, match="NOGENE"):
         choose_genes(dataset, ("NOGENE",))
+
+
+def test_genes_are_those_that_the_calibrating_spots_have_too(made: Path) -> None:
+    dataset = small_spots(made, "atlas")
+    varied = choose_genes(dataset, 3)
+    others = replace(dataset, genes=("OTHER", *(gene for gene in reversed(dataset.genes) if gene != varied[0])))
+    chosen = choose_genes(dataset, 3, others)
+    assert set(varied[1:]) < set(chosen) and varied[0] not in chosen
+    assert choose_genes(dataset, 1000, others) == tuple(gene for gene in dataset.genes if gene != varied[0])
+    with pytest.raises(PanelError, match="in both"):
+        choose_genes(dataset, (varied[0],), others)
+    with pytest.raises(PanelError, match="No gene is in both"):
+        choose_genes(dataset, 3, replace(dataset, genes=("OTHER",)))
+
+
+def test_simulated_experts_make_a_real_bundle_synthetic(made: Path, tmp_path: Path) -> None:
+    host = open_bundle(EMBEDDED)
+    stated = {name: getattr(host.manifest, name) for name in Description.model_fields}
+    real = Description(**stated | {"synthetic": False, "statement": "Of real tissue."})
+    write_bundle(tmp_path / "host", real, {name: host.read(name) for name in host.manifest.files})
+    options = SpadeExportOptions(into=tmp_path / "host")
+    joined = export_spade(made / "checkpoint", EMBEDDED, tmp_path / "both", options).manifest
+    assert joined.synthetic and joined.statement.startswith("Synthetic")
 
 
 def test_what_can_not_be_searched_is_refused(made: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from haiku_edge.export.spatial.open import read_source
 from haiku_edge.export.spatial.source import SpotSource, grid_mpp
-from haiku_edge.runtime.errors import UnreadableDatasetError
+from haiku_edge.runtime.errors import PanelError, UnreadableDatasetError
 
 from .written_sections import MPP, Drawn, as_anndata, draw, write_space_ranger, write_spatialdata, write_tiff
 
@@ -137,6 +137,15 @@ def test_what_is_no_section_is_refused_with_its_reason(tmp_path: Path, fault: st
     table.write_h5ad(tmp_path / "s.h5ad")
     with pytest.raises(UnreadableDatasetError, match=words):
         read_source(tmp_path / "s.h5ad", "s")
+
+
+def test_a_gene_without_a_name_is_refused_as_that(tmp_path: Path) -> None:
+    drawn = draw()
+    nameless = replace(drawn, genes=("", *drawn.genes[1:]))
+    as_anndata(nameless).write_h5ad(tmp_path / "s.h5ad")
+    for path in (tmp_path / "s.h5ad", write_spatialdata(tmp_path / "s.zarr", nameless)):
+        with pytest.raises(PanelError, match="no name"):
+            read_source(path, "s")
 
 
 @pytest.mark.parametrize("damage", ["cut", "bad index", "other section", "no positions"])

@@ -78,7 +78,7 @@ def _changed(fault: str) -> tuple[SpotSection, list[NDArray[np.uint8]]]:
     own, made = section(spots=5), patches(5)
     counts = own.counts.toarray()
     counts[2, 1] = {"negative": -1, "fraction": 0.5, "nan": np.nan}.get(fault, counts[2, 1])
-    own = replace(own, counts=csr_matrix(counts))
+    own = replace(own, counts=csr_matrix(counts * (fault != "all zero")))
     if fault == "few patches":
         made = made[:4]
     if fault == "many patches":
@@ -102,6 +102,7 @@ def _changed(fault: str) -> tuple[SpotSection, list[NDArray[np.uint8]]]:
         ("negative", UnreadableDatasetError, "some are negative"),
         ("fraction", UnreadableDatasetError, "some are fractions"),
         ("nan", UnreadableDatasetError, "some are no numbers"),
+        ("all zero", UnreadableDatasetError, "all are 0"),
         ("few patches", PatchShapeError, "ends after 4 of 5 spots"),
         ("many patches", PatchShapeError, "goes on"),
         ("wrong size", PatchShapeError, r"\(31, 32, 3\)"),

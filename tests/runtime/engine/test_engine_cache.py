@@ -87,6 +87,16 @@ def test_an_altered_file_is_refused_before_anybody_reads_it(cache: EngineCache, 
             ask(kept, "engine.plan")
 
 
+def test_a_disk_that_cant_read_is_one_clear_error(cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    kept = keep(cache)
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(EngineCacheError, match="Input/output error"):
+        cache.path(kept, "engine.plan")
+
+
 def test_a_link_in_place_of_a_file_is_refused_also_with_the_right_content(cache: EngineCache, tmp_path: Path) -> None:
     kept = keep(cache)
     path = cache.root / PRINT.key() / "engine.plan"

@@ -12,7 +12,7 @@ from haiku_edge.runtime.atlas import Atlas, open_atlas
 from haiku_edge.runtime.bundle import open_bundle
 from haiku_edge.runtime.engine import open_tower
 from haiku_edge.runtime.inference import gate
-from haiku_edge.runtime.inference.gate import NEIGHBOURS, Change, judge, measure_change, run_golden
+from haiku_edge.runtime.inference.gate import NEIGHBOURS, Change, judge, judge_shares, measure_change, run_golden
 from haiku_edge.runtime.inference.golden import GoldenCases
 
 Vectors = NDArray[np.float32]
@@ -67,6 +67,21 @@ def test_only_an_fp32_engine_that_differs_by_rounding_equals_fp32(want: Vectors)
     assert judge(turned(want, 1 - 1e-7), want, precision="fp32").equals_fp32
     assert not judge(turned(want, 1 - 1e-4), want, precision="fp32").equals_fp32
     assert not judge(want, want, precision="fp16").equals_fp32
+
+
+@pytest.mark.parametrize(("moved", "passed"), [(0.0, True), (0.04, True), (0.06, False), (1.0, False), (np.nan, False)])
+def test_the_weight_that_goes_to_other_experts_can_fail_an_engine(want: Vectors, moved: float, passed: bool) -> None:
+    record = judge(want, want, precision="fp32")
+    shares = np.zeros((2, 3), np.float32)
+    shares[:, 0] = 1
+    other = shares.copy()
+    other[:, 0] -= moved
+    other[0, 1] = other[1, 2] = moved
+    judged = judge_shares(record, other, shares)
+    assert (judged.passed, judged.equals_fp32) == (passed, passed)
+    assert judged.reason.endswith(record.reason)
+    assert judged == record or not passed
+    assert judge_shares(record, other[:, :0], shares[:, :0]) == record
 
 
 def test_an_engine_of_integers_is_judged_by_what_the_user_sees(want: Vectors, atlas: Atlas) -> None:

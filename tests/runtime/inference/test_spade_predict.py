@@ -5,16 +5,23 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from haiku_edge.export.distill.calibration import calibration_patients
 from haiku_edge.runtime.atlas import open_atlas
 from haiku_edge.runtime.bundle import open_bundle
+from haiku_edge.runtime.engine import Engine, open_tower
 from haiku_edge.runtime.errors import BundleContentError, UsageError
 from haiku_edge.runtime.inference import Prediction, PredictOptions, predict
+from haiku_edge.runtime.inference.families import open_families
+from haiku_edge.runtime.inference.gate import judge_engine
+from haiku_edge.runtime.inference.golden import GoldenCases
 from haiku_edge.runtime.inference.self_test import run_self_test
 from tests.spade_bundles import EMBEDDED, EXPERTS, WIDTH, export_small
 
@@ -155,3 +162,48 @@ def test_a_family_that_is_not_there_is_refused(alone: Path, small_slide: Path, n
         predict(small_slide, notes, PredictOptions(alone, tmp_path))
     with pytest.raises(UsageError, match="--family"):
         PredictOptions(family="both")
+
+
+def test_a_student_is_not_asked_of_spade_in_silence(both: Path, small_slide: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="student"):
+        predict(small_slide, None, PredictOptions(both, tmp_path, tower="student", family="spade"))
+
+
+@pytest.mark.parametrize("family", ["auto", "spade"])
+def test_a_calibration_patient_of_the_spots_can_be_excluded(both: Path, family: str) -> None:
+    everybody = open_families(PredictOptions(both, device="cpu", family=family)).spade
+    assert everybody is not None and everybody.cases is not None
+    patient = str(everybody.cases.patients[0])
+    rest = open_families(PredictOptions(both, device="cpu", family=family, exclude_patients=(patient,))).spade
+    assert rest is not None and rest.cases is not None
+    assert set(rest.cases.patients.tolist()) == set(everybody.cases.patients.tolist()) - {patient}
+
+
+def test_no_student_learns_from_whom_the_genes_are_calibrated_by(both: Path) -> None:
+    bundle = open_bundle(both)
+    proteins = set(calibration_patients(open_bundle(EMBEDDED)))
+    spade = open_families(PredictOptions(both, device="cpu", family="spade")).spade
+    assert spade is not None and spade.cases is not None
+    assert calibration_patients(bundle) == proteins | set(spade.cases.patients.tolist()) > proteins
+
+
+class _TurnedExperts:
+    """An engine whose embedding is right, and whose experts have changed places."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.device = engine, engine.device
+
+    def __call__(self, **inputs: NDArray[Any]) -> NDArray[np.float32]:
+        output = self.engine(**inputs)
+        return np.concatenate([output[:, :WIDTH], output[:, : WIDTH - 1 : -1]], axis=1)
+
+
+def test_the_gate_looks_at_the_experts_too(alone: Path) -> None:
+    bundle = open_bundle(alone)
+    engine = open_tower(bundle, bundle.manifest.need_spade().tower, device="cpu", strict=True)
+    golden = GoldenCases(bundle)
+    assert judge_engine(engine, golden, "spade", batches=(1, 8)).equals_fp32
+    turned = judge_engine(_TurnedExperts(engine), golden, "spade", batches=(1, 8))  # type: ignore[arg-type]
+    assert not turned.passed
+    assert "goes to other experts" in turned.reason
+    assert turned.least_cosine > 0.99999

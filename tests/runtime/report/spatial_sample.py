@@ -57,7 +57,8 @@ def _table(base: pa.Table, names: list[str], experts: int, proteins: bool) -> pa
     status = np.array(base["status"].to_pylist())
     read = np.isin(status, ("predicted", "abstained"))
     place = np.stack([base[name].to_numpy() for name in ("column", "row")], axis=1).astype(float)
-    centres = np.stack([random.uniform(2, sample.COLUMNS - 2, experts - 1), random.uniform(2, sample.ROWS - 2, experts - 1)], 1)  # fmt: skip
+    middles = [random.uniform(2, side - 2, experts - 1) for side in (sample.COLUMNS, sample.ROWS)]
+    centres = np.stack(middles, axis=1)
     away = np.linalg.norm(place[:, None] - centres[None], axis=-1)
     weights = np.exp(-1.5 * away)
     weights = np.hstack([weights / weights.sum(axis=1, keepdims=True), np.zeros((len(place), 1))]).astype(np.float32)
