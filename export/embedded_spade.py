@@ -56,7 +56,7 @@ class SpadePlan:
     training: SpadeOptions = field(
         default_factory=lambda: SpadeOptions(experts="elbow", per_organ=16, least_spots=500, counts="log")
     )
-    atlas_spots: int = 7
+    atlas_spots: int = 6
     calibration_spots: int = 8
     label: str | None = "diagnosis"
 

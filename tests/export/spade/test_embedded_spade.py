@@ -25,3 +25,19 @@ def test_a_quick_bundle_is_made_measured_and_predicts(small_slide: Path, tmp_pat
     assert known.complete and len(known.train) > len(read_known_patients(open_bundle()).train)
     spatial = predict(small_slide, None, PredictOptions(tmp_path / "bundle", tmp_path, device="cpu")).result.spatial
     assert spatial is not None and len(spatial.genes) == 107
+
+
+def test_the_shipped_bundle_is_small_and_opens_by_name(small_slide: Path, tmp_path: Path) -> None:
+    """40 MB is what both bundles that ship may take together."""
+    spade, haiku = open_bundle(Path("spade")), open_bundle()
+    assert spade.embedded and spade.manifest.family == "spade" and spade.manifest.synthetic
+    assert sum(entry.size for one in (spade, haiku) for entry in one.manifest.files.values()) < 40e6
+    done = predict(small_slide, None, PredictOptions(Path("spade"), tmp_path, device="cpu")).result
+    assert done.spatial is not None and done.spatial.calibration is not None
+    assert sum(gene.status == "predicted" for gene in done.spatial.genes) == len(done.spatial.genes)
+
+
+def test_the_shipped_card_shows_every_baseline() -> None:
+    card = open_bundle(Path("spade")).read("MODEL_CARD.md").decode()
+    for words in ("image features", "one expert", "random clusters", "mean of the organ", "Few-shot", "truth"):
+        assert words in card
