@@ -229,6 +229,7 @@ class _Draft:
                 weights=tuple(f"towers/{path.name}" for path in fused.weights),
                 tile_size=source.tile,
                 mpp=source.mpp,
+                storage=fused.storage,
             ),
             dimension=released.config.width,
             experts=tuple(ExpertSection(spots=0) for _ in range(released.config.experts)),

@@ -81,6 +81,7 @@ class FusedTower:
         golden: (n, width + experts) float32, what torch makes of the golden tiles.
         tiles: (n, tile, tile, 3) uint8, the golden tiles.
         difference: Largest difference of the graph's output to torch.
+        storage: How its matrices are stored.
     """
 
     graph: Path
@@ -88,6 +89,7 @@ class FusedTower:
     golden: NDArray[np.float32]
     tiles: NDArray[np.uint8]
     difference: float
+    storage: Storage = "fp32"
 
 
 def open_encoder(folder: Path | None, *, tile: int | None = None, mpp: float | None = None) -> ImageEncoder:
@@ -212,7 +214,7 @@ def fuse_tower(
     gc.collect()
     engine = plain_engine(graph.read_bytes(), weights={path.name: path.read_bytes() for path in weights})
     golden, difference = check_spade(tower, engine, tiles, storage)
-    return FusedTower(graph, weights, golden, tiles, difference)
+    return FusedTower(graph, weights, golden, tiles, difference, storage)
 
 
 def _write(

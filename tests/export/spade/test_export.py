@@ -113,6 +113,10 @@ def test_half_storage_keeps_the_embedding(made: Path) -> None:
         outputs.append(open_tower(bundle, bundle.manifest.need_spade().tower, device="cpu", strict=True)(tiles=tiles))
     sizes = [(made / name / "towers/spade.onnx").stat().st_size for name in ("bundle", "half")]
     assert sizes[1] < 0.6 * sizes[0]
+    assert [open_bundle(made / name).manifest.need_spade().tower.storage for name in ("bundle", "half")] == [
+        "fp32",
+        "fp16",
+    ]
     units = [output[:, :WIDTH] / np.linalg.norm(output[:, :WIDTH], axis=1, keepdims=True) for output in outputs]
     assert (units[0] * units[1]).sum(axis=1).min() > 0.999
 
