@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ import numpy as np
 from PIL import Image
 
 from haiku_edge.runtime.atlas import Atlas, open_atlas
-from haiku_edge.runtime.bundle import MANIFEST_NAME, Bundle, open_bundle, read_known_patients
+from haiku_edge.runtime.bundle import (
+    MANIFEST_NAME,
+    AtlasSection,
+    Bundle,
+    CalibrationSection,
+    open_bundle,
+    read_known_patients,
+)
+from haiku_edge.runtime.bundle.open import SHIPPED
 from haiku_edge.runtime.inference import Progress, Silent, read_cases
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
@@ -38,9 +47,26 @@ class Check:
     finding: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """The evidence of one family.
+
+    Attributes:
+        prefix: What its checks begin with, where they need telling apart.
+        section: What the manifest says of it.
+        calibration: Likewise; None without calibration patients.
+        atlas: The evidence.
+    """
+
+    prefix: str
+    section: AtlasSection
+    calibration: CalibrationSection | None
+    atlas: Atlas
+
+
 def is_bundle(path: Path) -> bool:
-    """Whether a folder is a bundle, rather than patches."""
-    return (path / MANIFEST_NAME).is_file()
+    """Whether a folder is a bundle, or the name of one that ships, rather than patches."""
+    return (path / MANIFEST_NAME).is_file() or (not path.exists() and str(path) in SHIPPED)
 
 
 def verify_atlas(path: Path | None, progress: Progress | None = None) -> tuple[Check, ...]:
@@ -59,30 +85,46 @@ def verify_atlas(path: Path | None, progress: Progress | None = None) -> tuple[C
 
 
 def verify_bundle_atlas(bundle: Bundle) -> tuple[Check, ...]:
-    """Digests (by opening), vectors, leakage, the index against exact search, pictures."""
-    atlas = open_atlas(bundle)
-    files = len(bundle.manifest.files)
-    checks = [Check("digests", passed=True, finding=f"all {files} files are as shipped"), _vectors(atlas)]
-    checks.append(Check("leakage", passed=True, finding=_leakage(bundle, atlas)))
+    """Digests (by opening), and of each family's evidence vectors, leakage, index against exact search, pictures."""
+    digests = Check("digests", passed=True, finding=f"all {len(bundle.manifest.files)} files are as shipped")
+    return (digests, *(check for held in _open_evidence(bundle) for check in _verify(bundle, held)))
+
+
+def _open_evidence(bundle: Bundle) -> list[_Evidence]:
+    """Haiku's patches, SPADE's spots, or both; `BundleContentError` where there is neither."""
+    manifest, spade = bundle.manifest, bundle.manifest.spade
+    parts = [] if manifest.atlas is None else [("", manifest.atlas, manifest.calibration)]
+    if spade is not None and spade.atlas is not None:
+        parts.append(("spots: " if parts else "", spade.atlas, spade.calibration))
+    if not parts:
+        manifest.need_atlas()
+    return [_Evidence(prefix, section, cases, open_atlas(bundle, section)) for prefix, section, cases in parts]
+
+
+def _verify(bundle: Bundle, held: _Evidence) -> Iterator[Check]:
+    atlas, prefix = held.atlas, held.prefix
+    yield _vectors(atlas, prefix)
+    yield Check(f"{prefix}leakage", passed=True, finding=_leakage(bundle, held))
     recall = measure_recall(atlas.index, atlas.vectors)
-    kind = bundle.manifest.need_atlas().index.kind
-    checks.append(Check("index", recall >= LEAST_RECALL, f"{kind}: {recall:.1%} of what exact search finds"))
-    return (*checks, _pictures(atlas), *(Check("note", passed=True, finding=warning) for warning in atlas.warnings))
+    found = f"{held.section.index.kind}: {recall:.1%} of what exact search finds"
+    yield Check(f"{prefix}index", recall >= LEAST_RECALL, found)
+    yield _pictures(atlas, prefix)
+    yield from (Check("note", passed=True, finding=warning) for warning in atlas.warnings)
 
 
-def _leakage(bundle: Bundle, atlas: Atlas) -> str:
+def _leakage(bundle: Bundle, evidence: _Evidence) -> str:
     """What reading the calibration patients, which refuses those in the atlas or trained on, leaves to say."""
-    known = read_known_patients(bundle)
-    if bundle.manifest.calibration is None:
+    known, atlas = read_known_patients(bundle), evidence.atlas
+    if evidence.calibration is None:
         held = "no calibration patients"
     else:
-        count = len(set(map(str, read_cases(bundle, atlas).patients)))
+        count = len(set(map(str, read_cases(bundle, atlas, evidence.calibration).patients)))
         held = f"none of {count} calibration patients is in the atlas{' or was trained on' if known else ''}"
     if not known:
         return f"{held}; whom the towers learned from is not known"
-    evidence = set(map(str, atlas.patients))
+    patients = set(map(str, atlas.patients))
     others = "" if known.complete else "; they may have learned from others, who are not known"
-    return f"{held}; {len(known.among(evidence))} of {len(evidence)} evidence patients were also trained on{others}"
+    return f"{held}; {len(known.among(patients))} of {len(patients)} evidence patients were also trained on{others}"
 
 
 def verify_dataset(dataset: PatchDataset, progress: Progress | None = None) -> tuple[Check, ...]:
@@ -125,13 +167,22 @@ def atlas_info(path: Path | None) -> dict[str, Any]:
 
 
 def _bundle_info(bundle: Bundle) -> dict[str, Any]:
-    section, calibration = bundle.manifest.need_atlas(), bundle.manifest.calibration
-    atlas, known = open_atlas(bundle), read_known_patients(bundle)
+    first, *others = _open_evidence(bundle)
     return {
         "notice": RESEARCH_USE_ONLY,
         "name": bundle.manifest.name,
         "digest": bundle.digest,
         "statement": bundle.manifest.statement,
+        **_evidence_info(bundle, first),
+        **({"spots": _evidence_info(bundle, others[0])} if others else {}),
+    }
+
+
+def _evidence_info(bundle: Bundle, held: _Evidence) -> dict[str, Any]:
+    section, calibration, atlas = held.section, held.calibration, held.atlas
+    known = read_known_patients(bundle)
+    return {
+        "measure": section.measure,
         "patches": section.patch_count,
         "regions": len(set(map(str, atlas.sections))),
         "patients": section.patient_count,
@@ -149,17 +200,17 @@ def _bundle_info(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def _vectors(atlas: Atlas) -> Check:
+def _vectors(atlas: Atlas, prefix: str) -> Check:
     lengths = np.linalg.norm(atlas.vectors, axis=1)
     off = float(np.abs(lengths - 1).max())
-    return Check("vectors", off <= UNIT_TOLERANCE, f"{len(lengths)} vectors, lengths within {off:.1e} of 1")
+    return Check(f"{prefix}vectors", off <= UNIT_TOLERANCE, f"{len(lengths)} vectors, lengths within {off:.1e} of 1")
 
 
-def _pictures(atlas: Atlas) -> Check:
+def _pictures(atlas: Atlas, prefix: str) -> Check:
     """Decode some pictures."""
     rows = np.linspace(0, len(atlas.patches) - 1, min(_PICTURES, len(atlas.patches))).astype(int)
     damaged = sum(not _decodes(atlas.pictures.composite(int(row))) for row in rows)
-    return Check("pictures", not damaged, f"{len(rows) - damaged} of {len(rows)} composites can be shown")
+    return Check(f"{prefix}pictures", not damaged, f"{len(rows) - damaged} of {len(rows)} composites can be shown")
 
 
 def _decodes(picture: bytes) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from haiku_edge.export.atlas.verify import atlas_info, verify_atlas
 from haiku_edge.export.embedded_spade import QUICK, make_spade_bundle
 from haiku_edge.runtime.bundle import open_bundle, read_known_patients
 from haiku_edge.runtime.inference import PredictOptions, predict
@@ -35,6 +36,13 @@ def test_the_shipped_bundle_is_small_and_opens_by_name(small_slide: Path, tmp_pa
     done = predict(small_slide, None, PredictOptions(Path("spade"), tmp_path, device="cpu")).result
     assert done.spatial is not None and done.spatial.calibration is not None
     assert sum(gene.status == "predicted" for gene in done.spatial.genes) == len(done.spatial.genes)
+
+
+def test_its_spots_are_verified_and_told_of() -> None:
+    checks = verify_atlas(Path("spade"))
+    assert all(check.passed for check in checks) and {"vectors", "leakage", "index"} <= {one.name for one in checks}
+    info = atlas_info(Path("spade"))
+    assert info["measure"] == "gene" and info["patients"] == 60 and info["evidence_patients_trained_on"] == 0
 
 
 def test_the_shipped_card_shows_every_baseline() -> None:
