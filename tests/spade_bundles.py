@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +23,16 @@ SPLIT = SpotSplit(train=0, atlas=6, calibration=6, test=0, regions=1, side=640)
 EXPERTS, CENTROIDS, WIDTH = 3, 7, 32
 
 
-def small_spots(folder: Path, part: str) -> SpotDataset:
+@cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Where spots are drawn, once for all tests of a run."""
+    return tempfile.TemporaryDirectory(prefix="haiku-edge-spots-")
+
+
+@cache
+def small_spots(part: str) -> SpotDataset:
     """14 spots of each of six patients, atlas or calibration."""
-    return simulate_spots(part, SPLIT, 7, folder, processes=2).dataset
+    return simulate_spots(part, SPLIT, 7, Path(_folder().name), processes=2).dataset
 
 
 def encoder() -> EngineEncoder:
@@ -56,7 +65,7 @@ def small_checkpoint(folder: Path, spots: SpotDataset) -> SpadeCheckpoint:
 
 def export_small(folder: Path, out: Path, **options: object) -> ExportedSpade:
     """A bundle of small spots and experts; datasets and checkpoint are made in a folder once."""
-    atlas, cases = (small_spots(folder, part) for part in ("atlas", "calibration"))
+    atlas, cases = (small_spots(part) for part in ("atlas", "calibration"))
     if not (folder / "checkpoint").exists():
         small_checkpoint(folder / "checkpoint", atlas)
     stated = {"atlas": atlas.path, "calibration": cases.path, "genes": 12, "neighbours": 4, **options}

@@ -23,12 +23,12 @@ from tests.spade_bundles import encoder, small_checkpoint, small_spots
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Spots and experts."""
     folder = tmp_path_factory.mktemp("embed")
-    small_checkpoint(folder / "checkpoint", small_spots(folder, "atlas"))
+    small_checkpoint(folder / "checkpoint", small_spots("atlas"))
     return folder
 
 
 def test_spots_are_embedded_by_every_model(haiku_edge: Run, made: Path, tmp_path: Path) -> None:
-    dataset, cohort = small_spots(made, "atlas"), tmp_path / "cohort.parquet"
+    dataset, cohort = small_spots("atlas"), tmp_path / "cohort.parquet"
     done = haiku_edge("spots", "embed", dataset.path, "--mixture", f"SPADE={made / 'checkpoint'}", "--out", cohort)
     assert done.returncode == 0, done.stderr
     assert "esearch use only" in done.stdout
@@ -60,12 +60,12 @@ def test_a_mixture_without_a_name_of_its_own_is_refused(
     haiku_edge: Run, made: Path, tmp_path: Path, mixtures: list[str]
 ) -> None:
     given = [word for text in mixtures for word in ("--mixture", text)]
-    done = haiku_edge("spots", "embed", small_spots(made, "atlas").path, *given, "--out", tmp_path / "c.parquet")
+    done = haiku_edge("spots", "embed", small_spots("atlas").path, *given, "--out", tmp_path / "c.parquet")
     assert done.returncode == 2 and "--mixture" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_export_tells_what_it_made(haiku_edge: Run, made: Path, tmp_path: Path) -> None:
-    atlas, cases = (small_spots(made, part).path for part in ("atlas", "calibration"))
+    atlas, cases = (small_spots(part).path for part in ("atlas", "calibration"))
     names = tmp_path / "genes.txt"
     names.write_text("CD8A\nKRT8\n")
     done = haiku_edge(

@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_atlas_is_the_spots_as_the_graph_embeds_them(made: Path) -> None:
-    bundle, dataset = open_bundle(made / "bundle"), small_spots(made, "atlas")
+    bundle, dataset = open_bundle(made / "bundle"), small_spots("atlas")
     spade = bundle.manifest.need_spade()
     atlas = open_atlas(bundle, spade.atlas)
     assert len(atlas.patches) == sum(section.spots for section in dataset.sections)
@@ -67,7 +67,7 @@ def test_calibration_is_of_other_patients(made: Path) -> None:
     bundle = open_bundle(made / "bundle")
     spade = bundle.manifest.need_spade()
     cases = read_cases(bundle, open_atlas(bundle, spade.atlas), spade.calibration)
-    assert set(cases.patients) == {own.patient for own in small_spots(made, "calibration").sections}
+    assert set(cases.patients) == {own.patient for own in small_spots("calibration").sections}
     assert cases.text is None and cases.he.shape[1] == WIDTH and len(spade.experts) == EXPERTS
     assert sum(expert.spots for expert in spade.experts) == spade.atlas.patch_count  # type: ignore[union-attr]
 
@@ -75,11 +75,11 @@ def test_calibration_is_of_other_patients(made: Path) -> None:
 def test_whom_the_encoder_and_the_experts_know_goes_along(made: Path, tmp_path: Path) -> None:
     haiku = read_known_patients(open_bundle())
     assert set(read_known_patients(open_bundle(made / "bundle")).train) == set(haiku.train)
-    patient = small_spots(made, "calibration").sections[0].patient
+    patient = small_spots("calibration").sections[0].patient
     checkpoint = tmp_path / "checkpoint"
     write_spade(checkpoint, read_spade(made / "checkpoint"))
     write_known(checkpoint, KnownPatients.of_names([patient]))
-    options = SpadeExportOptions(small_spots(made, "atlas").path, small_spots(made, "calibration").path)
+    options = SpadeExportOptions(small_spots("atlas").path, small_spots("calibration").path)
     with pytest.raises(CohortError, match="learned from"):
         export_spade(checkpoint, EMBEDDED, tmp_path / "bundle", options)
     assert not (tmp_path / "bundle").exists() and not list(tmp_path.glob(".bundle*"))
@@ -130,7 +130,7 @@ def test_a_bundle_without_spots_embeds_and_says_so(made: Path, tmp_path: Path) -
 
 
 def test_the_most_variable_genes_are_taken(made: Path) -> None:
-    dataset = small_spots(made, "atlas")
+    dataset = small_spots("atlas")
     values = []
     for section in dataset.sections:
         spots = dataset.read(section.section)
@@ -144,7 +144,7 @@ def test_the_most_variable_genes_are_taken(made: Path) -> None:
 
 
 def test_genes_are_those_that_the_calibrating_spots_have_too(made: Path) -> None:
-    dataset = small_spots(made, "atlas")
+    dataset = small_spots("atlas")
     varied = choose_genes(dataset, 3)
     others = replace(dataset, genes=("OTHER", *(gene for gene in reversed(dataset.genes) if gene != varied[0])))
     chosen = choose_genes(dataset, 3, others)
@@ -168,7 +168,7 @@ def test_simulated_experts_make_a_real_bundle_synthetic(made: Path, tmp_path: Pa
 
 def test_what_can_not_be_searched_is_refused(made: Path, tmp_path: Path) -> None:
     checkpoint = replace(read_spade(made / "checkpoint"), spot_heads=None, genes=None, files=())
-    genes = small_spots(made, "atlas").genes
+    genes = small_spots("atlas").genes
     assert gene_heads(checkpoint, genes) is None
     with pytest.raises(PanelError, match="gene heads"):
         gene_heads(checkpoint, genes, wanted="expression")
@@ -182,7 +182,7 @@ def test_gene_heads_are_summed_by_the_routing(made: Path) -> None:
     """The heads one by one in PyTorch, on the log-normalised counts that the checkpoint asks for."""
     import torch
 
-    dataset, checkpoint = small_spots(made, "atlas"), read_spade(made / "checkpoint")
+    dataset, checkpoint = small_spots("atlas"), read_spade(made / "checkpoint")
     spots = dataset.read(dataset.sections[1].section)
     weights = np.random.default_rng(0).dirichlet(np.ones(EXPERTS), len(spots)).astype(np.float32)
     heads = gene_heads(checkpoint, dataset.genes)
@@ -204,7 +204,7 @@ def test_keys_and_neighbours_are_chosen_without_the_own_patient(made: Path) -> N
     bundle = open_bundle(made / "bundle")
     spade = bundle.manifest.need_spade()
     engine = open_tower(bundle, spade.tower, device="cpu", strict=True)
-    spots = embed_spots(engine, spade.dimension, small_spots(made, "atlas"), small_spots(made, "atlas").genes[:4])
+    spots = embed_spots(engine, spade.dimension, small_spots("atlas"), small_spots("atlas").genes[:4])
     rng, cohort = np.random.default_rng(2), spots.cohort
     patients = np.unique(cohort.patients, return_inverse=True)[1]
     noise = rng.normal(size=(patients.max() + 1, 4)).astype(np.float32)
@@ -231,7 +231,7 @@ def test_patches_too_small_for_the_tower_are_refused(made: Path, tmp_path: Path)
 
 
 def test_the_checkpoint_comes_back(made: Path, tmp_path: Path) -> None:
-    written = small_checkpoint(tmp_path / "again", open_spots(small_spots(made, "atlas").path))
+    written = small_checkpoint(tmp_path / "again", open_spots(small_spots("atlas").path))
     read = read_spade(tmp_path / "again")
     assert np.array_equal(read.centroids, written.centroids) and read.genes == written.genes
 
