@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -94,6 +94,13 @@ def tell(text: str, figures: Mapping[str, object], bundle: Bundle | None, *, as_
         return
     typer.echo(text.rstrip("\n"))
     typer.echo(f"\n{RESEARCH_USE_ONLY}")
+
+
+@contextmanager
+def telling(what: str) -> Iterator[Callable[[str], None]]:
+    """Show on the terminal what is being done, and which step is."""
+    with Console(stderr=True).status(what) as status:
+        yield lambda line: status.update(f"{what}: {line}")
 
 
 @contextmanager

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from rich.console import Console
 
 from haiku_edge.export.evaluation.embedded_cohort import EmbeddedCohort, read_cohort
 from haiku_edge.export.evaluation.tables import json_value
@@ -38,7 +35,7 @@ from haiku_edge.export.heads.nested import Say
 from haiku_edge.runtime.bundle import open_bundle
 from haiku_edge.runtime.errors import UsageError
 
-from .evaluate import tell
+from .evaluate import tell, telling
 
 REFERENCE = "ridge"
 """The linear reference beside every network."""
@@ -91,7 +88,7 @@ def run_probes(
     out: Path | None,
 ) -> None:
     """Print linear probes of a fact."""
-    with _telling("Probing") as say:
+    with telling("Probing") as say:
         found = evaluate_probes(
             read_cohort(cohort),
             target=target,
@@ -118,7 +115,7 @@ def run_mil(
     out: Path | None,
 ) -> None:
     """Print attention MIL classification of patients."""
-    with _telling("Training") as say:
+    with telling("Training") as say:
         found = evaluate_classes(
             read_cohort(cohort),
             target=target,
@@ -146,7 +143,7 @@ def run_survival(
     out: Path | None,
 ) -> None:
     """Print Cox survival of patients."""
-    with _telling("Training") as say:
+    with telling("Training") as say:
         found = evaluate_survival(
             read_cohort(cohort),
             time=time,
@@ -169,7 +166,7 @@ def run_train_head(
     patches = _without(read_cohort(cohort), request.excluded)
     check_dimension(patches, opened.manifest.embedding_dimension)
     check_addition(opened, (request.name,), out, force=force)
-    with _telling("Training") as say:
+    with telling("Training") as say:
         head = _train(patches, request, say)
         manifest = add_heads(opened, (head,), out, force=force)
     section = json_value(head.section.model_dump(mode="json"))
@@ -236,10 +233,3 @@ def _grids(settings: str) -> dict[str, tuple[Settings, ...]]:
 def split_list(names: str | None) -> tuple[str, ...]:
     """Names that a comma separates."""
     return tuple(part.strip() for part in (names or "").split(",") if part.strip())
-
-
-@contextmanager
-def _telling(what: str) -> Iterator[Say]:
-    """Show on the terminal what is being done, and which step is."""
-    with Console(stderr=True).status(what) as status:
-        yield lambda line: status.update(f"{what}: {line}")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
 
 from haiku_edge.export.evaluation.spade import (
     UNITS,
@@ -27,9 +24,8 @@ from haiku_edge.export.evaluation.spade import (
     slide_figures,
 )
 from haiku_edge.export.evaluation.spade.slides import NETWORKS, RISK_NETWORKS
-from haiku_edge.export.heads.nested import Say
 
-from .evaluate import tell, working
+from .evaluate import tell, telling, working
 
 
 def run_expression(cohort: Path, subject: str, search: Search, *, as_json: bool, out: Path | None) -> None:
@@ -62,7 +58,7 @@ def run_slides(
     out: Path | None,
 ) -> None:
     """Print slide classifiers."""
-    with _telling("Training") as say:
+    with telling("Training") as say:
         found = score_slides(
             read_spot_cohort(cohort),
             target,
@@ -89,7 +85,7 @@ def run_survival(
     out: Path | None,
 ) -> None:
     """Print survival heads."""
-    with _telling("Training") as say:
+    with telling("Training") as say:
         found = score_slide_survival(
             read_spot_cohort(cohort),
             time,
@@ -108,10 +104,3 @@ def run_routing(cohort: Path, subject: str, search: Search, *, as_json: bool, ou
     with working("Searching"):
         found = compare_routing(read_spot_cohort(cohort), subject, search)
     tell(render_routing(found), {"routing": routing_figures(found)}, None, as_json=as_json, out=out)
-
-
-@contextmanager
-def _telling(what: str) -> Iterator[Say]:
-    """Show on the terminal what is being done, and which step is."""
-    with Console(stderr=True).status(what) as status:
-        yield lambda line: status.update(f"{what}: {line}")

@@ -6,9 +6,7 @@ Run it with `python -m haiku_edge.export.embedded --out engines/embedded --seed 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -46,6 +44,7 @@ from .synthetic import MARKERS, MPP
 from .tower_graphs import TowerGraphs
 from .trained_on import training_part
 from .training import Progress, Recipe, Sampling, TrainingSet, prepare_training, train_tokenizer, train_towers
+from .work_folder import clocked_lines
 
 STATEMENT = (
     "Synthetic: towers, atlas and calibration come from simulated tissue and simulated patients, so the numbers show "
@@ -254,13 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trained", action="store_true", help="take the towers that an earlier run left in --work")
     parser.add_argument("--resume", action="store_true", help="go on with the training that --work holds")
     options = parser.parse_args(arguments)
-    began = time.monotonic()
-
-    def say(line: str) -> None:
-        minutes, seconds = divmod(math.floor(time.monotonic() - began), 60)
-        sys.stdout.write(f"[{minutes:3d}:{seconds:02d}] {line}\n")
-        sys.stdout.flush()
-
+    say = clocked_lines()
     plan = QUICK if options.quick else Plan()
     evaluation = make_bundle(
         options.out, options.seed, plan, options.work, say, trained=options.trained, resume=options.resume

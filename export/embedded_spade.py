@@ -7,10 +7,8 @@ the H&E tower of the host, the embedded bundle of Haiku, is the image encoder.
 from __future__ import annotations
 
 import argparse
-import math
 import shutil
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +28,7 @@ from .spade_card import write_spade_card
 from .spatial.features import Encoder, engine_encoder
 from .spatial.from_simulator import QUICK_SPOT_SPLIT, SpotPart, SpotSplit, simulate_spots
 from .synthetic import MPP
+from .work_folder import clocked_lines
 
 STATEMENT: Final = (
     "Synthetic: experts, spots and calibration come from simulated tissue and simulated patients, so the numbers show "
@@ -178,13 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("build/embedded_spade"), help="for spots and trainings")
     parser.add_argument("--quick", action="store_true", help="a bundle in a minute, without quality")
     options = parser.parse_args(arguments)
-    began = time.monotonic()
-
-    def say(line: str) -> None:
-        minutes, seconds = divmod(math.floor(time.monotonic() - began), 60)
-        sys.stdout.write(f"[{minutes:3d}:{seconds:02d}] {line}\n")
-        sys.stdout.flush()
-
+    say = clocked_lines()
     plan = QUICK if options.quick else SpadePlan()
     section = make_spade_bundle(options.host, options.out, options.seed, plan, options.work, say)
     say(f"wrote {options.out}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import math
 import os
 import re
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +39,18 @@ class StageTimes:
         finally:
             progress.finish()
         self.seconds[name] = round(time.perf_counter() - began, 1)
+
+
+def clocked_lines() -> Callable[[str], None]:
+    """Write lines to standard output, each with the minutes and seconds since now before it."""
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        minutes, seconds = divmod(math.floor(time.monotonic() - began), 60)
+        sys.stdout.write(f"[{minutes:3d}:{seconds:02d}] {line}\n")
+        sys.stdout.flush()
+
+    return say
 
 
 @contextmanager

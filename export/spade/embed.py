@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from haiku_edge.runtime.engine import Engine
-from haiku_edge.runtime.errors import PanelError, PatchShapeError
+from haiku_edge.runtime.errors import PanelError
 from haiku_edge.runtime.inference.mixture import split_mixture
 from haiku_edge.runtime.inference.progress import Progress, Silent
 
@@ -20,6 +20,7 @@ from ..checkpoint.spade import SpadeCheckpoint
 from ..checkpoint.spade_parts import make_head
 from ..evaluation.spade import SPADE, SpotCohort
 from ..spatial import DatasetSection, SectionSpots, SpotDataset, decode_patch, log_normalise
+from ..spatial.dataset import check_size
 
 BATCH: Final = 32
 """Patches that go through the tower at once."""
@@ -186,11 +187,7 @@ def _embed_section(
 def _side(engine: Engine, dataset: SpotDataset) -> int:
     shape = engine.spec.inputs["tiles"][1]
     side = shape[1] or dataset.size
-    if side > dataset.size:
-        raise PatchShapeError(
-            f"The tower takes tiles of {side} pixels, and the patches of {dataset.name} have {dataset.size}. Build the "
-            f"dataset again with `haiku-edge spots build --size {side}`."
-        )
+    check_size(side, dataset)
     return side
 
 

@@ -11,6 +11,7 @@ from haiku_edge.runtime.inference import read_cases
 
 from ..checkpoint.spade import SpadeCheckpoint
 from ..spatial import SpotDataset
+from ..spatial.dataset import check_size
 from ..spatial.features import alike
 from .tower import ImageEncoder
 
@@ -78,11 +79,7 @@ def check_patches(mpp: float, side: int, spots: SpotDataset) -> None:
             f"The patches of {spots.name} have {spots.mpp:g} µm per pixel, and the tower reads tiles of {mpp:g}. "
             f"Build the dataset again with `haiku-edge spots build --mpp {mpp:g}`."
         )
-    if side > spots.size:
-        raise PatchShapeError(
-            f"The tower takes tiles of {side} pixels, and the patches of {spots.name} have {spots.size}. Build the "
-            f"dataset again with `haiku-edge spots build --size {side}`."
-        )
+    check_size(side, spots)
 
 
 def refuse_shared(atlas: SpotDataset, cases: SpotDataset) -> None:

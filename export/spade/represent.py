@@ -51,7 +51,8 @@ def represent_spots(
     """
     told = progress or Silent()
     told.start("Image features", sum(section.spots for section in dataset.sections))
-    read = [(section, dataset.read(section.section)) for section in dataset.sections]
+    # Features come from their cache: of the spots themselves only the counts are held.
+    read = [(section, replace(dataset.read(section.section), patches=())) for section in dataset.sections]
     features = np.concatenate([section_features(dataset, section.section, encoder, cache, told) for section, _ in read])
     told.finish()
     vectors, keys = {FEATURES: features}, {}

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from haiku_edge.runtime.atomic import exists_error
-from haiku_edge.runtime.errors import CohortError, OutputExistsError, PanelError, UnreadableDatasetError
+from haiku_edge.runtime.errors import (
+    CohortError,
+    OutputExistsError,
+    PanelError,
+    PatchShapeError,
+    UnreadableDatasetError,
+)
 from haiku_edge.runtime.inference import Progress, Silent
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 from haiku_edge.runtime.version import product
@@ -156,6 +162,15 @@ def write_spots(
             json.dumps(about.model_dump(by_alias=True), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
     return open_spots(path)
+
+
+def check_size(side: int, dataset: SpotDataset) -> None:
+    """See that the patches of a dataset hold tiles of a side, in pixels (PatchShapeError)."""
+    if side > dataset.size:
+        raise PatchShapeError(
+            f"The tower takes tiles of {side} pixels, and the patches of {dataset.name} have {dataset.size}. Build the "
+            f"dataset again with `haiku-edge spots build --size {side}`."
+        )
 
 
 def check_place(path: Path, *, force: bool) -> None:

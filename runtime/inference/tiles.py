@@ -66,7 +66,7 @@ def judge_tiles(
     Args:
         searched: (s,) tile indices that `found` and `alone` are about.
         found: Their neighbours with notes.
-        alone: Their neighbours from the H&E alone.
+        alone: Their neighbours from the H&E alone; `found` itself where there are no notes.
     """
     count = len(plan.grid.origins)
     best = alone.he_similarity[:, 0]
@@ -75,6 +75,8 @@ def judge_tiles(
     status[list(embedded.unreadable)] = "unreadable"
     status[searched] = np.where(supported, "predicted", "abstained")
     keep = searched[supported]
+    told = infer_expression(atlas, found)
+    without_notes = told if alone is found else infer_expression(atlas, alone)
     return TileResults(
         origins=plan.grid.origins,
         status=status,
@@ -82,8 +84,8 @@ def judge_tiles(
         vectors=embedded.vectors,
         similarity=_scatter(count, searched, best),
         percentile=_scatter(count, searched, calibration.percentile(best)),
-        expression=_spread_out(count, keep, infer_expression(atlas, found), supported),
-        without_notes=_scatter(count, keep, infer_expression(atlas, alone).value[supported]),
+        expression=_spread_out(count, keep, told, supported),
+        without_notes=_scatter(count, keep, without_notes.value[supported]),
         row_of={int(tile): row for row, tile in enumerate(searched)},
     )
 
