@@ -122,7 +122,7 @@ class ExpertJob:
         table: Folder of its spots.
         folder: Folder of its training.
         epochs, batch: Passes over its spots, and spots of a batch.
-        seed: Seeds its weights, batches, dropout.
+        seed: Of the training: seeds the first weights, alike for all experts; batches and dropout are the expert's own.
         threads: Processor threads; sums depend on them.
         device: cpu or cuda.
         fingerprint: What the training is; a state of another one is refused.
@@ -170,7 +170,7 @@ def train_expert(job: ExpertJob, report: Callable[[Progress], None] = lambda _: 
         check_every=per_epoch,
         threads=job.threads,
     )
-    expert = build_expert(table.features.shape[1], table.genes, seed)
+    expert = build_expert(table.features.shape[1], table.genes, job.seed)
     trainer = ExpertTrainer(expert, settings, torch.device(job.device))
     outcome = fit(trainer, source, report, folder=job.folder, fingerprint=job.fingerprint, resume=job.resume)
     judges = int(table.held_out.sum())
@@ -178,7 +178,11 @@ def train_expert(job: ExpertJob, report: Callable[[Progress], None] = lambda _: 
 
 
 def build_expert(features: int, genes: int, seed: int) -> Expert:
-    """An expert with random weights that depend on the seed alone."""
+    """An expert with random weights that depend on the seed alone.
+
+    All experts of a mixture begin alike, as the published ones do (each is trained with seed 42): what they learn then
+    stays in one space, so that vectors of different experts can be compared.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Expert(features, genes, WIDTH)

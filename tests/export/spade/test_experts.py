@@ -62,11 +62,15 @@ def _loaded(folder: Path) -> Expert:
     return expert.eval()
 
 
-def _found(expert: Expert, seed: int) -> float:
-    """Share of 100 new spots whose own image is nearest among the 100, by the product that the loss compares."""
+def _found(expert: Expert, seed: int, reader: Expert | None = None) -> float:
+    """Share of 100 new spots whose own image is nearest among the 100, by the product that the loss compares.
+
+    Counts are read by another expert's gene head where one is given.
+    """
     features, counts = _planted(100, seed)
     with torch.no_grad():
-        images, spots = expert(torch.from_numpy(features), torch.from_numpy(counts))
+        images, _ = expert(torch.from_numpy(features), torch.from_numpy(counts))
+        _, spots = (reader or expert)(torch.from_numpy(features), torch.from_numpy(counts))
     return float((spots @ images.t()).argmax(1).eq(torch.arange(100)).float().mean())
 
 
@@ -79,6 +83,16 @@ def test_an_expert_learns_which_image_belongs_to_which_spot(tmp_path: Path) -> N
     before = _found(build_expert(FEATURES, GENES, 0).eval(), seed=50)
     assert before < 0.06 and _found(_loaded(job.folder), seed=50) > 0.3
     assert list((job.folder / LOG_FOLDER).iterdir())
+
+
+def test_experts_of_one_mixture_begin_alike_and_so_share_a_space(tmp_path: Path) -> None:
+    """They learn from other spots; one's image head still finds what the other's gene head says."""
+    jobs = [_job(tmp_path, number) for number in range(2)]
+    foreign = replace(_job(tmp_path / "foreign", 1), seed=4)
+    for job in (*jobs, foreign):
+        train_expert(job)
+    first, second, stranger = (_loaded(job.folder) for job in (*jobs, foreign))
+    assert _found(first, seed=50, reader=second) > 0.15 > 0.06 > _found(first, seed=50, reader=stranger)
 
 
 def test_a_stopped_expert_resumes_to_the_same_weights_bit_for_bit(tmp_path: Path) -> None:

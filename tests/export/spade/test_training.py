@@ -22,7 +22,14 @@ from haiku_edge.export.spade.training_spots import gather_spots
 from haiku_edge.export.spatial import DatasetSection, log_normalise, open_spots
 from haiku_edge.export.training.loop import STATE_FILE
 from haiku_edge.runtime.bundle.known import patient_digest
-from haiku_edge.runtime.errors import CohortError, DatasetError, HaikuEdgeError, OutputExistsError, UsageError
+from haiku_edge.runtime.errors import (
+    CheckpointIncompleteError,
+    CohortError,
+    DatasetError,
+    HaikuEdgeError,
+    OutputExistsError,
+    UsageError,
+)
 from haiku_edge.runtime.inference.progress import Silent
 
 from .planted_spots import GENES, PATIENTS, SPOTS, Colours, write
@@ -84,7 +91,7 @@ def test_spots_and_images_find_each_other_better_than_by_chance(data: Path, tmp_
             images, _ = mixture(features)
             alike = mixture.embed_spots(features, counts) @ images.t()
         better = (alike > alike.diagonal()[:, None]).float().mean(1)
-        assert better.median() < 0.15
+        assert better.median() < 0.25  # by chance a half
 
 
 def test_the_run_says_whom_it_has_seen_and_no_name(data: Path, trained: TrainedSpade) -> None:
@@ -157,6 +164,22 @@ def test_another_run_s_clusters_or_other_settings_are_refused_on_resume(
     shutil.copy(other / "clusters.npz", run / "clusters.npz")
     with pytest.raises(UsageError, match=r"clusters.npz is of another training"):
         train_spade(data, Colours(), run, OPTIONS, resume=True)
+
+
+@pytest.mark.parametrize("about", ["[]", "7", '{"organs": 3}', '{"wcss": []}', "fingerprint"])
+def test_a_file_of_clusters_that_states_something_else_is_called_damaged(
+    trained: TrainedSpade, tmp_path: Path, about: str
+) -> None:
+    with np.load(trained.checkpoint.parent / "clusters.npz") as stored:
+        arrays = dict(stored)
+    stated = json.loads(str(arrays["about"]))
+    if about == "fingerprint":
+        del stated["fingerprint"]
+    else:
+        stated = stated | json.loads(about) if about.startswith("{") else json.loads(about)
+    np.savez(tmp_path / "clusters.npz", **arrays | {"about": np.array(json.dumps(stated))})
+    with pytest.raises(CheckpointIncompleteError, match="missing or damaged"):
+        read_clusters(tmp_path / "clusters.npz", "0")
 
 
 def test_a_run_is_replaced_only_by_force_and_only_by_its_like(
