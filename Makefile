@@ -22,6 +22,8 @@ CODE := runtime export cli engines tests benchmarks docs/guides
 SOURCES = $(shell find runtime export cli engines -type f -not -path '*/__pycache__/*' -not -name '* *')
 # setuptools never removes a deleted module from build/lib, which would then be packed again.
 CLEAN_BUILD := rm -rf build/lib build/bdist.* *.egg-info
+# Two gigabytes each, so not as many as there are cores; a module's tests share what they made.
+AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadfile
 # Without it hnswlib is tuned to the building machine, and crashes on an older processor.
 PORTABLE := HNSWLIB_NO_NATIVE=1
 
@@ -56,7 +58,7 @@ install: $(VENV)/.installed ## Make the developers' environment in .venv
 
 .PHONY: test
 test: $(VENV)/.installed ## Install what is needed, and pass the tests
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(AT_ONCE)
 
 .PHONY: test-slow
 test-slow: $(VENV)/.installed ## Pass the tests that take minutes: wheelhouse, quick bundle, whole slides
