@@ -7,9 +7,10 @@ the H&E tower of the host, the embedded bundle of Haiku, is the image encoder.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -17,10 +18,20 @@ from typing import Final
 from haiku_edge.runtime.bundle import Bundle, Description, open_bundle
 
 from .bundle import write_bundle
-from .checkpoint.spade import read_spade
+from .checkpoint.spade import SpadeCheckpoint, read_spade
 from .evaluation.sections import Section
-from .evaluation.spade import ONE_EXPERT, RANDOM_CLUSTERS, SPADE, spade_section
-from .evaluation.spade.retrieval import Search
+from .evaluation.spade import (
+    ONE_EXPERT,
+    RANDOM_CLUSTERS,
+    SPADE,
+    Search,
+    SlideResult,
+    SpotCohort,
+    pool_cohorts,
+    score_slide_survival,
+    score_slides,
+    spade_section,
+)
 from .spade.export import About, SpadeExportOptions, export_spade
 from .spade.represent import represent_spots
 from .spade.stage import SpadeOptions, train_spade
@@ -36,6 +47,12 @@ STATEMENT: Final = (
 )
 CARD_FILE = "MODEL_CARD.md"
 
+UNTAUGHT: Final = ("atlas", "calibration", "test")
+"""Parts whose patients no expert learned from. Slide heads are cross-validated over all of them."""
+
+RISK_HEADS: Final = ("abmil", "abmil-hazards", "ridge")
+"""How patients are ranked: by the Cox likelihood, by hazards, and by the linear reference."""
+
 Say = Callable[[str], None]
 
 
@@ -48,7 +65,7 @@ class SpadePlan:
         training: Of the experts.
         atlas_spots: Spots of a section that become evidence.
         calibration_spots: Spots of a section that calibrate.
-        label: What the few-shot probes tell apart; None where there are too few patients to tell.
+        label: What few-shot probes and slide heads tell apart; None, for neither, where there are too few patients.
     """
 
     split: SpotSplit = field(default_factory=SpotSplit)
@@ -90,15 +107,10 @@ def make_spade_bundle(
     encoder = engine_encoder(bundle, MPP, device="cpu")
     parts = _simulate(plan.split, seed, work / "spots", say)
     runs = {name: _train(parts["train"], encoder, plan, seed, work, name, say) for name in _variants(plan.training)}
+    checkpoints = {name: read_spade(run) for name, run in runs.items()}
+    cohorts = {name: _represent(parts[name], encoder, checkpoints, work / "features") for name in UNTAUGHT}
     say("measuring on the held-out patients")
-    test, checkpoints = parts["test"], {name: read_spade(run) for name, run in runs.items()}
-    cohort = represent_spots(
-        test.dataset,
-        encoder,
-        checkpoints,
-        work / "features",
-        truth=lambda section: test.read_truth(section).expected_without_facts,
-    )
+    slides = () if plan.label is None else _slide_heads(pool_cohorts(list(cohorts.values())), plan.label, say)
     atlas, calibration = parts["atlas"].dataset, parts["calibration"].dataset
     options = SpadeExportOptions(
         atlas.path,
@@ -113,7 +125,7 @@ def make_spade_bundle(
     draft = work / "draft"
     exported = export_spade(runs[SPADE], host, draft, options, about=About(STATEMENT, synthetic=True))
     spade = exported.manifest.need_spade()
-    section = spade_section(cohort, plan.label, search=Search(neighbours=spade.neighbours))
+    section = spade_section(cohorts["test"], plan.label, search=Search(neighbours=spade.neighbours), slides=slides)
     figures = {"cohort": {"seed": seed}, "evaluation": dict(section.metrics), "search": _plain(exported.search)}
     _write(draft, out, figures, section, plan, seed)
     return section
@@ -144,6 +156,26 @@ def _train(part: SpotPart, encoder: Encoder, plan: SpadePlan, seed: int, work: P
         done = train_spade(part.dataset.path, encoder, folder, options, resume=folder.exists())
         say(f"trained {name}: {len(done.experts)} experts on {done.patients[0]} patients")
     return folder / "checkpoint"
+
+
+def _represent(
+    part: SpotPart, encoder: Encoder, checkpoints: Mapping[str, SpadeCheckpoint], features: Path
+) -> SpotCohort:
+    """One part's spots by every model, with what could be known of them."""
+    return represent_spots(
+        part.dataset,
+        encoder,
+        checkpoints,
+        features,
+        truth=lambda section: part.read_truth(section).expected_without_facts,
+    )
+
+
+def _slide_heads(cohort: SpotCohort, label: str, say: Say) -> tuple[SlideResult, ...]:
+    """Classes and survival of patients."""
+    cores = len(os.sched_getaffinity(0))
+    classes = score_slides(cohort, label, workers=cores, say=say)
+    return classes, score_slide_survival(cohort, networks=RISK_HEADS, workers=cores, say=say)
 
 
 def _plain(search: object) -> dict[str, dict[str, float]]:

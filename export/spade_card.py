@@ -57,6 +57,9 @@ else, and none of them is among those that the H&E tower of the embedded Haiku b
 | part | patients | sections of each | spots kept |
 |---|---:|---:|---:|
 {rows}
+
+Slide heads are cross-validated over the patients of atlas, calibration and test together, with all of their spots: no
+expert learned from them, and no patient is scored by a head that saw them. All other figures are of the test patients.
 """
 
 

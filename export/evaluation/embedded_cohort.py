@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from haiku_edge.runtime.arrow import list_column, list_matrix
-from haiku_edge.runtime.atomic import atomic_write
 from haiku_edge.runtime.errors import UnreadableDatasetError
+
+from .cohort_file import CohortFile, facts_in, names_in
 
 MODALITIES = ("he", "mif", "text", "caption")
 """Vectors that a cohort may have: of the H&E tile, of the mIF patch, of the notes alone, of the full caption."""
 
-_KEY = b"haiku_edge.cohort"
-_TEXTS = ("patches", "regions", "patients")
 _MATRICES = ("expression", "positive", "expected")
+_FILE = CohortFile(
+    key=b"haiku_edge.cohort",
+    texts=("patches", "regions", "patients"),
+    what="cohort of this program",
+    absent="Make a cohort with `haiku-edge embed`.",
+    damaged="Make one with `haiku-edge embed`.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class EmbeddedCohort:
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> EmbeddedCohort:
         """The cohort of these patches alone."""
-        columns = {name: getattr(self, name)[rows] for name in (*_TEXTS, "x", "y", "expression", "positive")}
+        columns = {name: getattr(self, name)[rows] for name in (*_FILE.texts, "x", "y", "expression", "positive")}
         patients = set(columns["patients"].tolist())
         return replace(
             self,
@@ -85,22 +90,16 @@ def write_cohort(path: Path, cohort: EmbeddedCohort) -> None:
     Raises:
         OutputNotWritableError, DiskFullError: It can't be written.
     """
-    columns: dict[str, pa.Array] = {name: pa.array(getattr(cohort, name).tolist(), pa.string()) for name in _TEXTS}
-    columns |= {"x": pa.array(cohort.x, pa.float32()), "y": pa.array(cohort.y, pa.float32())}
-    for name in _MATRICES:
-        if (matrix := getattr(cohort, name)) is not None:
-            columns[name] = list_column(matrix)
-    columns |= {f"vector_{name}": list_column(matrix) for name, matrix in cohort.vectors.items()}
+    measured = {name: getattr(cohort, name) for name in _MATRICES}
+    matrices = {name: list_column(matrix) for name, matrix in measured.items() if matrix is not None}
+    vectors = {f"vector_{name}": list_column(matrix) for name, matrix in cohort.vectors.items()}
     about = {
         "markers": cohort.markers,
         "side": cohort.side,
         "facts": {patient: dict(own) for patient, own in cohort.facts.items()},
         "notes_keys": cohort.notes_keys,
     }
-    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about).encode()})
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    atomic_write(path, bytes(sink.getvalue()))
+    _FILE.write(path, cohort, {**matrices, **vectors}, about)
 
 
 def read_cohort(path: Path) -> EmbeddedCohort:
@@ -109,38 +108,28 @@ def read_cohort(path: Path) -> EmbeddedCohort:
     Raises:
         UnreadableDatasetError: Not there, or not such a file.
     """
-    if not path.is_file():
-        raise UnreadableDatasetError(f"There is no file {path}. Make a cohort with `haiku-edge embed`.")
-    try:
-        table = pq.read_table(path).combine_chunks()
-        about = json.loads((table.schema.metadata or {})[_KEY])
-        matrices = {name: list_matrix(table, name, np.float32) for name in _MATRICES if name in table.column_names}
-        vectors = {
-            name: list_matrix(table, f"vector_{name}", np.float32)
-            for name in MODALITIES
-            if f"vector_{name}" in table.column_names
-        }
-        cohort = EmbeddedCohort(
-            markers=tuple(map(str, about["markers"])),
-            patches=_strings(table, "patches"),
-            regions=_strings(table, "regions"),
-            patients=_strings(table, "patients"),
-            x=np.asarray(table["x"].to_numpy(), np.float32),
-            y=np.asarray(table["y"].to_numpy(), np.float32),
-            side=about["side"],
-            vectors=vectors,
-            facts={str(patient): dict(own) for patient, own in about["facts"].items()},
-            expression=matrices["expression"],
-            positive=matrices["positive"],
-            expected=matrices.get("expected"),
-            notes_keys=None if about.get("notes_keys") is None else tuple(map(str, about["notes_keys"])),
-        )
-    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError):
-        raise UnreadableDatasetError(
-            f"{path.name} is no cohort of this program, or a damaged one. Make one with `haiku-edge embed`."
-        ) from None
+    cohort = _FILE.read(path, _cohort)
     _check(cohort, path.name)
     return cohort
+
+
+def _cohort(table: pa.Table, about: Mapping[str, Any]) -> EmbeddedCohort:
+    vectors = {name: f"vector_{name}" for name in MODALITIES}
+    return EmbeddedCohort(
+        **_FILE.rows(table),
+        markers=names_in(about, "markers"),
+        side=about["side"],
+        vectors={
+            name: list_matrix(table, column, np.float32)
+            for name, column in vectors.items()
+            if column in table.column_names
+        },
+        expression=list_matrix(table, "expression", np.float32),
+        positive=list_matrix(table, "positive", np.float32),
+        facts=facts_in(about),
+        expected=list_matrix(table, "expected", np.float32) if "expected" in table.column_names else None,
+        notes_keys=None if about.get("notes_keys") is None else names_in(about, "notes_keys"),
+    )
 
 
 def _check(cohort: EmbeddedCohort, name: str) -> None:
@@ -149,7 +138,3 @@ def _check(cohort: EmbeddedCohort, name: str) -> None:
     finite = all(np.isfinite(matrix).all() for matrix in cohort.vectors.values())
     if not count or not cohort.vectors or shapes != {(count, width)} or not finite:
         raise UnreadableDatasetError(f"{name} holds no patches, no vectors, or columns that do not fit each other.")
-
-
-def _strings(table: pa.Table, name: str) -> NDArray[np.str_]:
-    return np.array(table[name].to_pylist(), np.str_)

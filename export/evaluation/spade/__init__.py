@@ -10,7 +10,7 @@ from .draws import UNITS
 from .expression import ExpressionResult, score_expression
 from .few_shot import SHOTS, FewShotResult, score_few_shot
 from .figures import expression_figures, few_shot_figures, routing_figures, slide_figures
-from .join import join_representations
+from .join import join_representations, pool_cohorts
 from .render import render_expression, render_few_shot, render_routing, render_slides
 from .retrieval import Search
 from .routing import RoutingResult, compare_routing
@@ -45,6 +45,7 @@ __all__ = [
     "expression_figures",
     "few_shot_figures",
     "join_representations",
+    "pool_cohorts",
     "read_spot_cohort",
     "render_expression",
     "render_few_shot",

@@ -1,8 +1,8 @@
-"""Representations of the same spots by several models, put side by side."""
+"""Cohorts of spots put together: the same spots by several models, or spots of other patients."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -48,6 +48,43 @@ def join_representations(parts: Mapping[str, SpotCohort], taken: str = SPADE) ->
         vectors={name: part.vectors[called[name]] for name, part in aligned.items()},
         keys={name: part.keys[called[name]] for name, part in aligned.items() if called[name] in part.keys},
     )
+
+
+def pool_cohorts(parts: Sequence[SpotCohort]) -> SpotCohort:
+    """One cohort of the spots of several, in the representations that all of them have.
+
+    Args:
+        parts: Cohorts with the same genes, and no patient in two of them.
+
+    Raises:
+        CohortError: They measure other genes, share a patient, or have no representation in common.
+        UsageError: There are no parts.
+    """
+    if not parts:
+        raise UsageError("There are no cohorts to pool. Name at least one.")
+    first = parts[0]
+    patients = [patient for part in parts for patient in sorted(set(part.patients.tolist()))]
+    if any(part.genes != first.genes for part in parts) or len(set(patients)) < len(patients):
+        raise CohortError("The cohorts have other genes, or a patient in common. Pool cohorts of different patients.")
+    vectors, keys = (_in_all([getattr(part, name) for part in parts]) for name in ("vectors", "keys"))
+    if not vectors:
+        raise CohortError("The cohorts have no representation in common. Embed them with the same models.")
+    columns = ("spots", "sections", "patients", "organs", "x", "y", "expression")
+    expected = [part.expected for part in parts if part.expected is not None]
+    return SpotCohort(
+        genes=first.genes,
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
+        vectors=vectors,
+        keys=keys,
+        facts={patient: own for part in parts for patient, own in part.facts.items()},
+        expected=np.concatenate(expected) if len(expected) == len(parts) else None,
+    )
+
+
+def _in_all(parts: Sequence[Mapping[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
+    """The matrices that all have, one below the other."""
+    shared = [name for name in parts[0] if all(name in part for part in parts)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in shared}
 
 
 def _common_rows(parts: Mapping[str, SpotCohort]) -> list[NDArray[np.int64]]:

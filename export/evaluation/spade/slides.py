@@ -6,11 +6,16 @@ and every representation is compared with the judged one on the same draws of pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from haiku_edge.runtime.errors import NativeCrashError
 
 from ...heads.bags import Bags
 from ...heads.concordance import concordance
@@ -19,6 +24,7 @@ from ...heads.nested import Say, cross_validate, quiet
 from ...heads.scores import class_samples, first_of, resample_patients
 from ...heads.settings import Settings, preset
 from ...heads.targets import ClassTarget, SurvivalTarget, Target, check_size, read_classes, read_survival
+from ...training.loop import deterministic
 from ..bootstrap import Estimate
 from .spot_cohort import SPADE, SpotCohort
 from .verdict import Gain
@@ -99,6 +105,7 @@ def score_slides(
     networks: Sequence[str] = NETWORKS,
     folds: int = FOLDS,
     seed: int = 0,
+    workers: int = 1,
     say: Say = quiet,
 ) -> SlideResult:
     """Cross-validate classifiers of patients for every representation.
@@ -111,11 +118,13 @@ def score_slides(
         networks: Presets, see `export.heads.settings`.
         folds: Outer folds.
         seed: Of folds and networks.
+        workers: Heads that are cross-validated at once, each in a process of one thread; does not change them.
         say: Called with one line a step.
 
     Raises:
         CohortError: One patient, one class, or too few patients of a class.
         UsageError: There is no such representation or preset, or it is one for survival.
+        NativeCrashError: A process ended by itself.
     """
     asked = read_classes(cohort, target, classes)
 
@@ -123,7 +132,7 @@ def score_slides(
         samples = class_samples(scores, asked.codes, np.arange(len(asked)), numbers)
         return dict(zip(("AUROC", "balanced accuracy", "macro F1"), samples, strict=True))
 
-    return _compare(cohort, subject, asked, networks, folds, seed, figures, say)
+    return _compare(cohort, subject, asked, networks, folds, seed, figures, workers, say)
 
 
 def score_slide_survival(
@@ -135,6 +144,7 @@ def score_slide_survival(
     networks: Sequence[str] = RISK_NETWORKS,
     folds: int = FOLDS,
     seed: int = 0,
+    workers: int = 1,
     say: Say = quiet,
 ) -> SlideResult:
     """Cross-validate survival heads for every representation; arguments and errors as `score_slides`.
@@ -149,7 +159,7 @@ def score_slide_survival(
     def figures(scores: NDArray[np.float64], _: NDArray[np.int64]) -> Samples:
         return {"C-index": concordance(scores[:, 0], asked, weights)}
 
-    return _compare(cohort, subject, asked, networks, folds, seed, figures, say)
+    return _compare(cohort, subject, asked, networks, folds, seed, figures, workers, say)
 
 
 def spot_bags(cohort: SpotCohort, name: str, patients: NDArray[np.str_]) -> Bags:
@@ -160,6 +170,40 @@ def spot_bags(cohort: SpotCohort, name: str, patients: NDArray[np.str_]) -> Bags
     return Bags(patients, np.asarray(cohort.vectors[name][np.concatenate(rows)], np.float32), starts)
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One cross-validation, as another process can be told of it."""
+
+    name: str
+    network: str
+    bags: Bags
+    asked: Target
+    grid: tuple[Settings, ...]
+    numbers: NDArray[np.int64]
+    seed: int
+
+
+def _validate(job: _Job) -> NDArray[np.float64]:
+    """(p, outputs) out-of-fold scores; in one thread, since a training's sums depend on their number."""
+    with deterministic(1):
+        return cross_validate(job.bags, job.asked, job.grid, job.numbers, job.seed).scores
+
+
+def _each(jobs: Sequence[_Job], workers: int) -> Iterator[NDArray[np.float64]]:
+    """The scores of every job, in their order."""
+    if min(workers, len(jobs)) == 1:
+        yield from map(_validate, jobs)
+        return
+    # Spawned: a fork of a process with threads may hang.
+    with ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield from pool.map(_validate, jobs)
+        except BrokenProcessPool:
+            raise NativeCrashError(
+                "A process that trained a head ended by itself, most often for want of memory. Ask for fewer --workers."
+            ) from None
+
+
 def _compare(
     cohort: SpotCohort,
     subject: str,
@@ -168,31 +212,35 @@ def _compare(
     folds: int,
     seed: int,
     figures: Callable[[NDArray[np.float64], NDArray[np.int64]], Samples],
+    workers: int,
     say: Say,
 ) -> SlideResult:
     """Cross-validate every representation under every network, in the same folds."""
     baselines = cohort.baselines(subject)
     check_size(asked, folds)
-    grids: dict[str, tuple[Settings, ...]] = {network: preset(network) for network in networks}
     numbers = fold_numbers(asked.strata, folds, seed)
+    bags = {name: spot_bags(cohort, name, asked.patients) for name in (subject, *baselines)}
+    jobs = [
+        _Job(name, network, own, asked, preset(network), numbers, seed)
+        for name, own in bags.items()
+        for network in networks
+    ]
     found: dict[tuple[str, str], Samples] = {}
-    for name in (subject, *baselines):
-        bags = spot_bags(cohort, name, asked.patients)
-        for network, grid in grids.items():
-            say(f"{name}, {network}")
-            found[name, network] = figures(cross_validate(bags, asked, grid, numbers, seed).scores, numbers)
+    for job, scores in zip(jobs, _each(jobs, workers), strict=True):
+        say(f"{asked.name}: {job.name}, {job.network}")
+        found[job.name, job.network] = figures(scores, numbers)
     main = next(iter(found[subject, networks[0]]))
     gains = [
         SlideGain(network, Gain(name, first_of(found[subject, network][main] - found[name, network][main])))
         for network in networks
         for name in baselines
     ]
-    scores = [
+    told = [
         SlideScore(name, network, {figure: first_of(values) for figure, values in samples.items()})
         for (name, network), samples in found.items()
     ]
     return SlideResult(
-        subject, asked.name, len(asked), _counts(asked), asked.left_out, folds, main, tuple(scores), tuple(gains)
+        subject, asked.name, len(asked), _counts(asked), asked.left_out, folds, main, tuple(told), tuple(gains)
     )
 
 

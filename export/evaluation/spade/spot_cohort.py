@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from haiku_edge.runtime.arrow import list_column, list_matrix
-from haiku_edge.runtime.atomic import atomic_write
 from haiku_edge.runtime.errors import CohortError, UnreadableDatasetError, UsageError
+
+from ..cohort_file import CohortFile, facts_in, names_in
 
 SPADE = "SPADE"
 """Name of the representation that is judged, unless another is named."""
@@ -27,8 +27,13 @@ RANDOM_CLUSTERS = "random clusters"
 ORGAN = "organ"
 """Label that every spot has without any fact."""
 
-_KEY = b"haiku_edge.spot_cohort"
-_TEXTS = ("spots", "sections", "patients", "organs")
+_FILE = CohortFile(
+    key=b"haiku_edge.spot_cohort",
+    texts=("spots", "sections", "patients", "organs"),
+    what="cohort of embedded spots",
+    absent="Write a cohort of embedded spots first.",
+    damaged="Write it again.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ class SpotCohort:
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> SpotCohort:
         """The cohort of these spots alone."""
-        columns = {name: getattr(self, name)[rows] for name in (*_TEXTS, "x", "y", "expression")}
+        columns = {name: getattr(self, name)[rows] for name in (*_FILE.texts, "x", "y", "expression")}
         patients = set(columns["patients"].tolist())
         return replace(
             self,
@@ -129,23 +134,17 @@ def write_spot_cohort(path: Path, cohort: SpotCohort) -> None:
     """
     if fault := _fault(cohort):
         raise CohortError(f"The spots can't be written as a cohort: {fault}. Embed them again.")
-    columns: dict[str, pa.Array] = {name: pa.array(getattr(cohort, name).tolist(), pa.string()) for name in _TEXTS}
-    columns |= {"x": pa.array(cohort.x, pa.float32()), "y": pa.array(cohort.y, pa.float32())}
-    columns["expression"] = list_column(cohort.expression)
-    if cohort.expected is not None:
-        columns["expected"] = list_column(cohort.expected)
-    columns |= {f"vector {name}": list_column(matrix) for name, matrix in cohort.vectors.items()}
-    columns |= {f"key {name}": list_column(matrix) for name, matrix in cohort.keys.items()}
+    tables = {"expression": cohort.expression} | ({} if cohort.expected is None else {"expected": cohort.expected})
+    vectors = {f"vector {name}": matrix for name, matrix in cohort.vectors.items()}
+    keys = {f"key {name}": matrix for name, matrix in cohort.keys.items()}
     about = {
         "genes": cohort.genes,
         "vectors": list(cohort.vectors),
         "keys": list(cohort.keys),
         "facts": {patient: dict(own) for patient, own in cohort.facts.items()},
     }
-    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about).encode()})
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    atomic_write(path, bytes(sink.getvalue()))
+    matrices = {name: list_column(matrix) for name, matrix in {**tables, **vectors, **keys}.items()}
+    _FILE.write(path, cohort, matrices, about)
 
 
 def read_spot_cohort(path: Path) -> SpotCohort:
@@ -154,40 +153,20 @@ def read_spot_cohort(path: Path) -> SpotCohort:
     Raises:
         UnreadableDatasetError: Not there, or not such a file.
     """
-    if not path.is_file():
-        raise UnreadableDatasetError(f"There is no file {path}. Write a cohort of embedded spots first.")
-    try:
-        table = pq.read_table(path).combine_chunks()
-        cohort = _cohort(table, json.loads((table.schema.metadata or {})[_KEY]))
-    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError):
-        raise UnreadableDatasetError(
-            f"{path.name} is no cohort of embedded spots, or a damaged one. Write it again."
-        ) from None
+    cohort = _FILE.read(path, _cohort)
     if fault := _fault(cohort):
         raise UnreadableDatasetError(f"{path.name} can't be used: {fault}. Write it again.")
     return cohort
 
 
-def _cohort(table: pa.Table, about: Mapping[str, object]) -> SpotCohort:
-    genes, vectors, keys, facts = (about[name] for name in ("genes", "vectors", "keys", "facts"))
-    if not (isinstance(genes, list) and isinstance(vectors, list) and isinstance(keys, list)):
-        raise TypeError("no lists of names")
-    if not isinstance(facts, Mapping):
-        raise TypeError("no facts")
-    spots, sections, patients, organs = (np.array(table[name].to_pylist(), np.str_) for name in _TEXTS)
-    x, y = (np.asarray(table[name].to_numpy(), np.float32) for name in ("x", "y"))
+def _cohort(table: pa.Table, about: Mapping[str, Any]) -> SpotCohort:
     return SpotCohort(
-        genes=tuple(map(str, genes)),
-        spots=spots,
-        sections=sections,
-        patients=patients,
-        organs=organs,
-        x=x,
-        y=y,
-        vectors={str(name): list_matrix(table, f"vector {name}", np.float32) for name in vectors},
-        keys={str(name): list_matrix(table, f"key {name}", np.float32) for name in keys},
+        **_FILE.rows(table),
+        genes=names_in(about, "genes"),
+        vectors={name: list_matrix(table, f"vector {name}", np.float32) for name in names_in(about, "vectors")},
+        keys={name: list_matrix(table, f"key {name}", np.float32) for name in names_in(about, "keys")},
         expression=list_matrix(table, "expression", np.float32),
-        facts={str(patient): dict(own) for patient, own in facts.items()},
+        facts=facts_in(about),
         expected=list_matrix(table, "expected", np.float32) if "expected" in table.column_names else None,
     )
 
@@ -197,7 +176,7 @@ def _fault(cohort: SpotCohort) -> str | None:
     count, width = len(cohort), len(cohort.genes)
     if not count or not cohort.vectors:
         return "there are no spots or no vectors"
-    columns = [getattr(cohort, name) for name in (*_TEXTS[1:], "x", "y")]
+    columns = [getattr(cohort, name) for name in (*_FILE.texts[1:], "x", "y")]
     matrices = [*cohort.vectors.values(), *cohort.keys.values()]
     if any(len(column) != count for column in (*columns, *matrices)):
         return "not all columns have one row a spot"

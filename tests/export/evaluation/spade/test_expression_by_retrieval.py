@@ -17,6 +17,7 @@ from haiku_edge.export.evaluation.spade import (
     compare_routing,
     render_expression,
     score_expression,
+    score_slides,
     spade_section,
 )
 from haiku_edge.export.evaluation.spade.expression import ORGAN_MEAN, pose_truth
@@ -214,10 +215,12 @@ def test_what_can_not_be_scored_is_refused() -> None:
 
 
 def test_section_of_the_card_has_every_part_and_names_no_patient() -> None:
-    cohort = planted_spots(patients=6, sections=1, spots=8)
-    section = spade_section(cohort)
+    cohort = planted_spots(patients=10, sections=1, spots=8)
+    slides = score_slides(cohort, "grade", networks=("ridge",), folds=2)
+    section = spade_section(cohort, slides=[slides])
     text = "\n".join(section.lines)
-    for title in ("Expression by retrieval", "Few-shot probes by patches", "Few-shot probes by slides", "Routing"):
+    probes = ("Few-shot probes by patches", "Few-shot probes by slides")
+    for title in ("Expression by retrieval", *probes, "Slide heads: grade", "Routing"):
         assert f"#### {title}" in text
-    assert set(section.metrics) == {"expression", "few_shot", "routing"}
+    assert set(section.metrics) == {"expression", "few_shot", "slides", "routing"}
     assert not any(name in text or name in str(section.metrics) for name in np.unique(cohort.patients).tolist())

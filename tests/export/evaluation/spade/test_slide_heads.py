@@ -102,3 +102,12 @@ def test_what_can_not_be_asked_is_refused() -> None:
         score_slides(cohort, "no such fact")
     with pytest.raises(UsageError, match="preset"):
         score_slides(telling_spots(), "grade", networks=("best",), folds=2)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_processes_change_no_score() -> None:
+    alone, beside = (
+        score_slide_survival(telling_spots(), networks=("abmil", "ridge"), folds=3, workers=count) for count in (1, 2)
+    )
+    assert slide_figures(alone) == slide_figures(beside)

@@ -13,6 +13,7 @@ from haiku_edge.export.evaluation.spade import (
     ONE_EXPERT,
     SPADE,
     join_representations,
+    pool_cohorts,
     read_spot_cohort,
     write_spot_cohort,
 )
@@ -101,3 +102,27 @@ def test_representations_of_other_spots_are_not_joined() -> None:
         join_representations({SPADE: one, FEATURES: replace(one, expression=one.expression + 1)})
     with pytest.raises(UsageError, match="none is called"):
         join_representations({SPADE: one, FEATURES: whole}, taken="UNI")
+
+
+def test_cohorts_of_other_patients_are_pooled_in_what_all_of_them_have() -> None:
+    whole = planted_spots(patients=4)
+    names = sorted(set(whole.patients.tolist()))
+    early, late = (whole.select(np.isin(whole.patients, part)) for part in (names[:1], names[1:]))
+    pooled = pool_cohorts([late, replace(early, vectors={SPADE: early.vectors[SPADE]}, expected=None)])
+    order = np.concatenate([np.flatnonzero(whole.patients != names[0]), np.flatnonzero(whole.patients == names[0])])
+    for name in ("spots", "sections", "patients", "organs", "x", "y", "expression"):
+        np.testing.assert_array_equal(getattr(pooled, name), getattr(whole, name)[order])
+    np.testing.assert_array_equal(pooled.vectors[SPADE], whole.vectors[SPADE][order])
+    assert list(pooled.vectors) == [SPADE] and pooled.facts == whole.facts and pooled.expected is None
+
+
+def test_cohorts_that_share_a_patient_or_measure_otherwise_are_not_pooled() -> None:
+    whole = planted_spots(patients=3)
+    other = replace(whole, patients=np.char.add(whole.patients, "x"))
+    assert len(pool_cohorts([whole, other])) == 2 * len(whole)
+    with pytest.raises(CohortError, match="a patient in common"):
+        pool_cohorts([whole, whole.select(np.arange(3))])
+    with pytest.raises(CohortError, match="other genes"):
+        pool_cohorts([whole, replace(other, genes=tuple(reversed(other.genes)))])
+    with pytest.raises(CohortError, match="no representation"):
+        pool_cohorts([whole, replace(other, vectors={"UNI": other.vectors[SPADE]}, keys={})])
