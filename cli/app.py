@@ -41,6 +41,7 @@ from .retrieve_app import retrieve
 from .spade_evaluation_app import app as spade_evaluation_app
 from .spots_app import app as spots_app
 from .train_app import app as train_app
+from .train_spade_app import train_spade
 
 app = typer.Typer(
     name="haiku-edge",
@@ -156,6 +157,7 @@ app.command()(counterfactual)
 app.command()(retrieve)
 app.command()(embed)
 evaluate_app.command("counterfactual")(evaluate_counterfactual)
+train_app.command("spade")(train_spade)
 add_heads_to(evaluate_app, train_app)
 evaluate_app.add_typer(spade_evaluation_app, name="spade")
 for name, commands in (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -58,11 +60,20 @@ def run_info(path: Path | None, *, as_json: bool) -> None:
         typer.echo(json.dumps(info, indent=2, ensure_ascii=False))
         return
     table = Table(show_header=False, box=None)
-    for key, value in info.items():
-        shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-        table.add_row(key.replace("_", " "), shown)
+    for key, value in _rows(info):
+        table.add_row(key, value)
     Console().print(table)
     typer.echo(RESEARCH_USE_ONLY)
+
+
+def _rows(info: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """A row a fact; what is said of a second atlas, the spots, has rows of its own."""
+    for key, value in info.items():
+        if key == "spots" and isinstance(value, dict):
+            yield from _rows(value, "spots: ")
+        else:
+            shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+            yield before + key.replace("_", " "), shown
 
 
 def _progress() -> TerminalProgress:

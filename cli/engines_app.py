@@ -17,7 +17,7 @@ app = typer.Typer(
 )
 
 TowerOption = Annotated[
-    list[str] | None, typer.Option("--tower", help="Only this tower: he, text, mif or a student. Repeat for more.")
+    list[str] | None, typer.Option("--tower", help="Only this: he, text, mif, spade or a student. Repeat for more.")
 ]
 EngineOption = Annotated[
     list[str] | None,

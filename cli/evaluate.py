@@ -1,9 +1,8 @@
-"""`haiku-edge evaluate …`: run a task, print it, write it down."""
+"""`haiku-edge evaluate …`: what each task answers."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,89 +21,64 @@ from haiku_edge.export.evaluation.render_tasks import (
 )
 from haiku_edge.export.evaluation.tables import json_value
 from haiku_edge.export.evaluation.tasks import biomarker_task, knn_task, retrieval_task, zero_shot_task
-from haiku_edge.runtime.atomic import atomic_write
-from haiku_edge.runtime.bundle import Bundle, open_bundle
+from haiku_edge.runtime.bundle import open_bundle
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY, without_notice
 
+from .answer import Answer
 
-def run(bundle: Path | None, *, as_json: bool, out: Path | None = None, cohort_out: Path | None = None) -> None:
-    """Simulate the bundle's held-out patients again, and print how it does on them; or only write them down."""
+_SIMULATING = "Simulating and embedding the held-out patients"
+
+
+def run_held_out(bundle: Path | None) -> Answer:
+    """How a bundle does on its held-out patients, simulated again."""
     opened = open_bundle(bundle)
-    with working("Simulating and embedding the held-out patients"):
-        if cohort_out is not None:
-            write_cohort(cohort_out, embed_held_out(opened))
-            typer.echo(f"{cohort_out}: {without_notice(opened.manifest.statement)} {RESEARCH_USE_ONLY}")
-            return
+    with working(_SIMULATING):
         evaluation = evaluate_bundle(opened)
-    tell(render_evaluation(evaluation), evaluation_metrics(evaluation), opened, as_json=as_json, out=out)
+    return Answer(render_evaluation(evaluation), evaluation_metrics(evaluation), opened)
 
 
-def run_retrieval(cohort: Path, labels: tuple[str, ...], *, published: bool, as_json: bool, out: Path | None) -> None:
-    """Print retrieval among the modalities of a cohort."""
+def write_held_out(bundle: Path | None, out: Path) -> None:
+    """Write a bundle's held-out patients, simulated again and embedded, as a cohort."""
+    opened = open_bundle(bundle)
+    with working(_SIMULATING):
+        write_cohort(out, embed_held_out(opened))
+    typer.echo(f"{out}: {without_notice(opened.manifest.statement)} {RESEARCH_USE_ONLY}")
+
+
+def run_retrieval(cohort: Path, labels: tuple[str, ...], *, published: bool) -> Answer:
+    """Retrieval among the modalities of a cohort."""
     with working("Ranking"):
         scores, agreement = retrieval_task(read_cohort(cohort), labels, published=published)
     figures = {"retrieval": json_value(scores), "index": json_value(agreement)}
-    tell(render_retrieval(scores, agreement), figures, None, as_json=as_json, out=out)
+    return Answer(render_retrieval(scores, agreement), figures)
 
 
-def run_biomarkers(cohort: Path, bundle: Path | None, setting: Setting, *, as_json: bool, out: Path | None) -> None:
-    """Print biomarker inference under the four galleries, from the cohort itself or from a bundle's atlas."""
+def run_biomarkers(cohort: Path, bundle: Path | None, setting: Setting) -> Answer:
+    """Biomarker inference under the four galleries, from the cohort itself or from a bundle's atlas."""
     opened = None if bundle is None else open_bundle(bundle)
     with working("Inferring"):
         result, sweep = biomarker_task(read_cohort(cohort), opened, setting)
     figures = {"biomarkers": json_value(result), "sweep": json_value(sweep)}
-    tell(render_biomarkers(result, sweep), figures, opened, as_json=as_json, out=out)
+    return Answer(render_biomarkers(result, sweep), figures, opened)
 
 
-def run_zero_shot(cohort: Path, bundle: Path | None, label: str | None, *, as_json: bool, out: Path | None) -> None:
-    """Print zero-shot classification by a bundle's text tower."""
+def run_zero_shot(cohort: Path, bundle: Path | None, label: str | None) -> Answer:
+    """Zero-shot classification by a bundle's text tower."""
     opened = open_bundle(bundle)
     with working("Classifying"):
         result = zero_shot_task(read_cohort(cohort), opened, label)
-    tell(render_zero_shot(result), {"zero_shot": json_value(result)}, opened, as_json=as_json, out=out)
+    return Answer(render_zero_shot(result), {"zero_shot": json_value(result)}, opened)
 
 
-def run_knn(cohort: Path, label: str | None, *, as_json: bool, out: Path | None) -> None:
-    """Print kNN classification."""
+def run_knn(cohort: Path, label: str | None) -> Answer:
+    """Classification by the nearest neighbours' vote."""
     with working("Classifying"):
         result = knn_task(read_cohort(cohort), label)
-    tell(render_knn(result), {"knn": json_value(result)}, None, as_json=as_json, out=out)
-
-
-def tell(text: str, figures: Mapping[str, object], bundle: Bundle | None, *, as_json: bool, out: Path | None) -> None:
-    """Print a result as text or JSON, and write the JSON where that is asked for.
-
-    Args:
-        text: Markdown.
-        figures: JSON values.
-        bundle: The bundle that the figures are of; named in both.
-        as_json: Print the JSON, and nothing else.
-        out: File for the JSON, whole or not at all.
-    """
-    document: dict[str, object] = {"notice": RESEARCH_USE_ONLY}
-    if bundle is not None:
-        manifest = bundle.manifest
-        document["bundle"] = {"name": manifest.name, "version": manifest.version, "digest": bundle.digest}
-        text = f"{manifest.name} {manifest.version}: {without_notice(manifest.statement)}\n\n{text}"
-    written = json.dumps({**document, **figures}, indent=2)
-    if out is not None:
-        atomic_write(out, f"{written}\n".encode())
-    if as_json:
-        typer.echo(written)
-        return
-    typer.echo(text.rstrip("\n"))
-    typer.echo(f"\n{RESEARCH_USE_ONLY}")
+    return Answer(render_knn(result), {"knn": json_value(result)})
 
 
 @contextmanager
-def telling(what: str) -> Iterator[Callable[[str], None]]:
-    """Show on the terminal what is being done, and which step is."""
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Say on the terminal what is being done; what it yields says which step is."""
     with Console(stderr=True).status(what) as status:
         yield lambda line: status.update(f"{what}: {line}")
-
-
-@contextmanager
-def working(what: str) -> Iterator[None]:
-    """Say on the terminal what is being done."""
-    with Console(stderr=True).status(what):
-        yield

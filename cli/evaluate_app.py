@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .errors import reported
+from .answer import answering
 from .options import BundleOption, DebugOption, ForceOption, JsonOption, new_file
 
 app = typer.Typer(
@@ -50,10 +50,14 @@ def evaluate(
         if bundle or write_cohort or out or force or json:
             raise typer.BadParameter(f"options go behind the task: evaluate {context.invoked_subcommand} COHORT …")
         return
-    with reported(debug):
-        from .evaluate import run
+    with answering(out=out, force=force, as_json=json, debug=debug) as tell:
+        cohort = new_file(write_cohort, force=force)
+        from .evaluate import run_held_out, write_held_out
 
-        run(bundle, as_json=json, out=new_file(out, force=force), cohort_out=new_file(write_cohort, force=force))
+        if cohort is None:
+            tell(run_held_out(bundle))
+        else:
+            write_held_out(bundle, cohort)
 
 
 @app.command()
@@ -72,10 +76,10 @@ def retrieval(
     debug: DebugOption = False,
 ) -> None:
     """Find each patch's partner, and patches of the same label, among the modalities."""
-    with reported(debug):
+    with answering(out=out, force=force, as_json=json, debug=debug) as tell:
         from .evaluate import run_retrieval
 
-        run_retrieval(cohort, tuple(label or ()), published=published, as_json=json, out=new_file(out, force=force))
+        tell(run_retrieval(cohort, tuple(label or ()), published=published))
 
 
 @app.command()
@@ -94,14 +98,12 @@ def biomarkers(
     debug: DebugOption = False,
 ) -> None:
     """Infer markers from H&E and notes, published and honest, with less and less of the patient in the gallery."""
-    with reported(debug):
+    with answering(out=out, force=force, as_json=json, debug=debug) as tell:
         from haiku_edge.export.evaluation.expression import Setting
 
         from .evaluate import run_biomarkers
 
-        run_biomarkers(
-            cohort, bundle, Setting(text_weight, neighbours, temperature), as_json=json, out=new_file(out, force=force)
-        )
+        tell(run_biomarkers(cohort, bundle, Setting(text_weight, neighbours, temperature)))
 
 
 @app.command("zero-shot")
@@ -115,10 +117,10 @@ def zero_shot(
     debug: DebugOption = False,
 ) -> None:
     """Classify patches by the sentence that fits best, with five templates."""
-    with reported(debug):
+    with answering(out=out, force=force, as_json=json, debug=debug) as tell:
         from .evaluate import run_zero_shot
 
-        run_zero_shot(cohort, bundle, label, as_json=json, out=new_file(out, force=force))
+        tell(run_zero_shot(cohort, bundle, label))
 
 
 @app.command()
@@ -131,7 +133,7 @@ def knn(
     debug: DebugOption = False,
 ) -> None:
     """Classify patches by the vote of those that look like them, with and without the patient's own."""
-    with reported(debug):
+    with answering(out=out, force=force, as_json=json, debug=debug) as tell:
         from .evaluate import run_knn
 
-        run_knn(cohort, label, as_json=json, out=new_file(out, force=force))
+        tell(run_knn(cohort, label))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,7 +36,8 @@ from haiku_edge.export.heads.nested import Say
 from haiku_edge.runtime.bundle import open_bundle
 from haiku_edge.runtime.errors import UsageError
 
-from .evaluate import tell, telling
+from .answer import Answer
+from .evaluate import working
 
 REFERENCE = "ridge"
 """The linear reference beside every network."""
@@ -76,102 +78,80 @@ class HeadRequest:
 
 
 def run_probes(
-    cohort: Path,
-    target: str,
-    classes: str | None,
-    features: str | None,
-    *,
-    folds: int,
-    seed: int,
-    leaking: bool,
-    as_json: bool,
-    out: Path | None,
-) -> None:
-    """Print linear probes of a fact."""
-    with telling("Probing") as say:
+    cohort: Path, target: str, classes: Sequence[str], features: Sequence[str], *, folds: int, seed: int, leaking: bool
+) -> Answer:
+    """Linear probes of a fact."""
+    with working("Probing") as say:
         found = evaluate_probes(
             read_cohort(cohort),
             target=target,
-            classes=split_list(classes),
-            features=split_list(features),
+            classes=classes,
+            features=features,
             folds=folds,
             seed=seed,
             leaking=leaking,
             say=say,
         )
-    tell(render_probes(found), {"probes": probe_figures(found)}, None, as_json=as_json, out=out)
+    return Answer(render_probes(found), {"probes": probe_figures(found)})
 
 
 def run_mil(
-    cohort: Path,
-    target: str,
-    classes: str | None,
-    features: str | None,
-    settings: str,
-    *,
-    folds: int,
-    seed: int,
-    as_json: bool,
-    out: Path | None,
-) -> None:
-    """Print attention MIL classification of patients."""
-    with telling("Training") as say:
+    cohort: Path, target: str, classes: Sequence[str], features: Sequence[str], settings: str, *, folds: int, seed: int
+) -> Answer:
+    """Attention MIL classification of patients."""
+    with working("Training") as say:
         found = evaluate_classes(
             read_cohort(cohort),
             target=target,
-            classes=split_list(classes),
+            classes=classes,
             grids=_grids(settings),
-            features=split_list(features),
+            features=features,
             folds=folds,
             seed=seed,
             say=say,
         )
-    tell(render_classes(found), {"mil": class_figures(found)}, None, as_json=as_json, out=out)
+    return Answer(render_classes(found), {"mil": class_figures(found)})
 
 
 def run_survival(
     cohort: Path,
     time: str,
     event: str,
-    features: str | None,
+    features: Sequence[str],
     settings: str,
-    clinical: str | None,
+    clinical: Sequence[str] | None,
     *,
     folds: int,
     seed: int,
-    as_json: bool,
-    out: Path | None,
-) -> None:
-    """Print Cox survival of patients."""
-    with telling("Training") as say:
+) -> Answer:
+    """Cox survival of patients; without `clinical`, against the usual facts."""
+    with working("Training") as say:
         found = evaluate_survival(
             read_cohort(cohort),
             time=time,
             event=event,
             grids=_grids(settings),
-            features=split_list(features),
-            clinical=None if clinical is None else split_list(clinical),
+            features=features,
+            clinical=clinical,
             folds=folds,
             seed=seed,
             say=say,
         )
-    tell(render_survival(found), {"survival": survival_figures(found)}, None, as_json=as_json, out=out)
+    return Answer(render_survival(found), {"survival": survival_figures(found)})
 
 
-def run_train_head(
-    cohort: Path, request: HeadRequest, bundle: Path | None, out: Path, *, force: bool, as_json: bool
-) -> None:
+def run_train_head(cohort: Path, request: HeadRequest, bundle: Path | None, out: Path, *, force: bool) -> Answer:
     """Train a head on a cohort that the bundle embedded, and write a bundle that has it."""
     opened = open_bundle(bundle)
     patches = _without(read_cohort(cohort), request.excluded)
     check_dimension(patches, opened.manifest.embedding_dimension)
     check_addition(opened, (request.name,), out, force=force)
-    with telling("Training") as say:
+    with working("Training") as say:
         head = _train(patches, request, say)
         manifest = add_heads(opened, (head,), out, force=force)
     section = json_value(head.section.model_dump(mode="json"))
     figures = {"head": section, "heads": [one.name for one in manifest.heads]}
-    tell(render_head(head.section) + f"\nWrote {out}.", figures, opened, as_json=as_json, out=None)
+    return Answer(render_head(head.section) + f"\nWrote {out}.", figures, opened)
 
 
 def _train(cohort: EmbeddedCohort, request: HeadRequest, say: Say) -> TrainedHead:
@@ -228,8 +208,3 @@ def _without(cohort: EmbeddedCohort, excluded: tuple[str, ...]) -> EmbeddedCohor
 
 def _grids(settings: str) -> dict[str, tuple[Settings, ...]]:
     return {settings: preset(settings), REFERENCE: preset(REFERENCE)}
-
-
-def split_list(names: str | None) -> tuple[str, ...]:
-    """Names that a comma separates."""
-    return tuple(part.strip() for part in (names or "").split(",") if part.strip())

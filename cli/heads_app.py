@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .errors import reported
+from .answer import answering
 from .evaluate_app import CohortArgument, OutOption
-from .options import BundleOption, DebugOption, ForceOption, JsonOption, new_file
+from .options import BundleOption, DebugOption, ForceOption, JsonOption
 
 FeaturesOption = Annotated[
     str | None,
@@ -37,6 +37,11 @@ TimeOption = Annotated[str, typer.Option("--time", help="Fact with the time: mon
 EventOption = Annotated[str, typer.Option("--event", help="Fact that says whether the event happened.")]
 
 
+def split_list(names: str | None) -> tuple[str, ...]:
+    """Names that a comma separates."""
+    return tuple(part.strip() for part in (names or "").split(",") if part.strip())
+
+
 def probes(
     cohort: CohortArgument,
     target: TargetOption,
@@ -53,11 +58,11 @@ def probes(
     debug: DebugOption = False,
 ) -> None:
     """Predict a fact with linear probes, cross-validated by patient."""
-    with reported(debug):
+    with answering(out=out, force=force, as_json=json, debug=debug) as tell:
         from .heads import run_probes
 
-        place = new_file(out, force=force)
-        run_probes(cohort, target, classes, features, folds=folds, seed=seed, leaking=leaking, as_json=json, out=place)
+        groups, vectors = split_list(classes), split_list(features)
+        tell(run_probes(cohort, target, groups, vectors, folds=folds, seed=seed, leaking=leaking))
 
 
 def mil(
@@ -74,11 +79,11 @@ def mil(
     debug: DebugOption = False,
 ) -> None:
     """Predict a fact of patients with attention over their patches, cross-validated by patient."""
-    with reported(debug):
+    with answering(out=out, force=force, as_json=json, debug=debug) as tell:
         from .heads import run_mil
 
-        place = new_file(out, force=force)
-        run_mil(cohort, target, classes, features, preset, folds=folds, seed=seed, as_json=json, out=place)
+        groups, vectors = split_list(classes), split_list(features)
+        tell(run_mil(cohort, target, groups, vectors, preset, folds=folds, seed=seed))
 
 
 def survival(
@@ -103,11 +108,11 @@ def survival(
     debug: DebugOption = False,
 ) -> None:
     """Rank patients by risk, against clinical facts alone, cross-validated by patient."""
-    with reported(debug):
+    with answering(out=out, force=force, as_json=json, debug=debug) as tell:
         from .heads import run_survival
 
-        place = new_file(out, force=force)
-        run_survival(cohort, time, event, features, preset, clinical, folds=folds, seed=seed, as_json=json, out=place)
+        vectors, facts = split_list(features), None if clinical is None else split_list(clinical)
+        tell(run_survival(cohort, time, event, vectors, preset, facts, folds=folds, seed=seed))
 
 
 def train_head(
@@ -137,8 +142,8 @@ def train_head(
     debug: DebugOption = False,
 ) -> None:
     """Train a head on a cohort that the bundle embedded, and write a bundle that has it."""
-    with reported(debug):
-        from .heads import HeadRequest, run_train_head, split_list
+    with answering(as_json=json, debug=debug) as tell:
+        from .heads import HeadRequest, run_train_head
 
         asked = time if kind == "survival" else target or kind
         request = HeadRequest(
@@ -154,7 +159,7 @@ def train_head(
             seed,
             tuple(exclude_patient or ()),
         )
-        run_train_head(cohort, request, bundle, out, force=force, as_json=json)
+        tell(run_train_head(cohort, request, bundle, out, force=force))
 
 
 def add_to(evaluate_app: typer.Typer, train_app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""`haiku-edge evaluate spade …`: run a part of the SPADE evaluation, print it, write it down."""
+"""`haiku-edge evaluate spade …`: what each part of the SPADE evaluation answers."""
 
 from __future__ import annotations
 
@@ -25,40 +25,31 @@ from haiku_edge.export.evaluation.spade import (
 )
 from haiku_edge.export.evaluation.spade.slides import NETWORKS, RISK_NETWORKS
 
-from .evaluate import tell, telling, working
+from .answer import Answer
+from .evaluate import working
 
 
-def run_expression(cohort: Path, subject: str, search: Search, *, as_json: bool, out: Path | None) -> None:
-    """Print expression by retrieval."""
+def run_expression(cohort: Path, subject: str, search: Search) -> Answer:
+    """Expression by retrieval."""
     with working("Searching"):
         found = score_expression(read_spot_cohort(cohort), subject, search)
-    tell(render_expression(found), {"expression": expression_figures(found)}, None, as_json=as_json, out=out)
+    return Answer(render_expression(found), {"expression": expression_figures(found)})
 
 
-def run_few_shot(cohort: Path, label: str, subject: str, *, draws: int, as_json: bool, out: Path | None) -> None:
-    """Print few-shot probes by patch and by slide."""
+def run_few_shot(cohort: Path, label: str, subject: str, *, draws: int) -> Answer:
+    """Few-shot probes by patch and by slide."""
     with working("Probing"):
         spots = read_spot_cohort(cohort)
         found = {unit: score_few_shot(spots, label, unit, subject, draws=draws) for unit in UNITS}
     text = "\n\n".join(render_few_shot(one) for one in found.values())
-    figures = {"few_shot": {unit: few_shot_figures(one) for unit, one in found.items()}}
-    tell(text, figures, None, as_json=as_json, out=out)
+    return Answer(text, {"few_shot": {unit: few_shot_figures(one) for unit, one in found.items()}})
 
 
 def run_slides(
-    cohort: Path,
-    target: str,
-    classes: Sequence[str],
-    heads: Sequence[str],
-    subject: str,
-    *,
-    folds: int,
-    seed: int,
-    as_json: bool,
-    out: Path | None,
-) -> None:
-    """Print slide classifiers."""
-    with telling("Training") as say:
+    cohort: Path, target: str, classes: Sequence[str], heads: Sequence[str], subject: str, *, folds: int, seed: int
+) -> Answer:
+    """Slide classifiers; without `heads`, all of them."""
+    with working("Training") as say:
         found = score_slides(
             read_spot_cohort(cohort),
             target,
@@ -69,23 +60,14 @@ def run_slides(
             seed=seed,
             say=say,
         )
-    tell(render_slides(found), {"slides": slide_figures(found)}, None, as_json=as_json, out=out)
+    return Answer(render_slides(found), {"slides": slide_figures(found)})
 
 
 def run_survival(
-    cohort: Path,
-    time: str,
-    event: str,
-    heads: Sequence[str],
-    subject: str,
-    *,
-    folds: int,
-    seed: int,
-    as_json: bool,
-    out: Path | None,
-) -> None:
-    """Print survival heads."""
-    with telling("Training") as say:
+    cohort: Path, time: str, event: str, heads: Sequence[str], subject: str, *, folds: int, seed: int
+) -> Answer:
+    """Survival heads; without `heads`, all of them."""
+    with working("Training") as say:
         found = score_slide_survival(
             read_spot_cohort(cohort),
             time,
@@ -96,11 +78,11 @@ def run_survival(
             seed=seed,
             say=say,
         )
-    tell(render_slides(found), {"survival": slide_figures(found)}, None, as_json=as_json, out=out)
+    return Answer(render_slides(found), {"survival": slide_figures(found)})
 
 
-def run_routing(cohort: Path, subject: str, search: Search, *, as_json: bool, out: Path | None) -> None:
-    """Print what other routing changes."""
+def run_routing(cohort: Path, subject: str, search: Search) -> Answer:
+    """What other routing changes."""
     with working("Searching"):
         found = compare_routing(read_spot_cohort(cohort), subject, search)
-    tell(render_routing(found), {"routing": routing_figures(found)}, None, as_json=as_json, out=out)
+    return Answer(render_routing(found), {"routing": routing_figures(found)})

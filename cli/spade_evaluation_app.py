@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from .errors import reported
+from .answer import answering
 from .evaluate_app import OutOption
-from .heads_app import ClassesOption, EventOption, FoldsOption, SeedOption, TargetOption, TimeOption
-from .options import DebugOption, ForceOption, JsonOption, new_file
+from .heads_app import ClassesOption, EventOption, FoldsOption, SeedOption, TargetOption, TimeOption, split_list
+from .options import DebugOption, ForceOption, JsonOption
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,13 +47,12 @@ def expression(
     debug: DebugOption = False,
 ) -> None:
     """Predict each spot's genes from the most similar spots of other patients, by every representation."""
-    with reported(debug):
-        place = new_file(out, force=force)
+    with answering(out=out, force=force, as_json=json, debug=debug) as tell:
         from haiku_edge.export.evaluation.spade import Search
 
         from .spade_evaluation import run_expression
 
-        run_expression(cohort, subject, Search(neighbours, temperature), as_json=json, out=place)
+        tell(run_expression(cohort, subject, Search(neighbours, temperature)))
 
 
 @app.command("few-shot")
@@ -68,11 +67,10 @@ def few_shot(
     debug: DebugOption = False,
 ) -> None:
     """Tell a label apart with 1 to 64 labelled patches or slides a class."""
-    with reported(debug):
-        place = new_file(out, force=force)
+    with answering(out=out, force=force, as_json=json, debug=debug) as tell:
         from .spade_evaluation import run_few_shot
 
-        run_few_shot(cohort, label, subject, draws=draws, as_json=json, out=place)
+        tell(run_few_shot(cohort, label, subject, draws=draws))
 
 
 @app.command()
@@ -90,13 +88,11 @@ def slides(
     debug: DebugOption = False,
 ) -> None:
     """Predict a fact of patients with gated ABMIL, TransMIL and a linear layer, cross-validated by patient."""
-    with reported(debug):
-        place = new_file(out, force=force)
-        from .heads import split_list
+    with answering(out=out, force=force, as_json=json, debug=debug) as tell:
         from .spade_evaluation import run_slides
 
-        chosen, groups = split_list(heads), split_list(classes)
-        run_slides(cohort, target, groups, chosen, subject, folds=folds, seed=seed, as_json=json, out=place)
+        groups, networks = split_list(classes), split_list(heads)
+        tell(run_slides(cohort, target, groups, networks, subject, folds=folds, seed=seed))
 
 
 @app.command()
@@ -114,13 +110,10 @@ def survival(
     debug: DebugOption = False,
 ) -> None:
     """Rank patients by risk with the same heads, by the Cox likelihood and by hazards in four stretches of time."""
-    with reported(debug):
-        place = new_file(out, force=force)
-        from .heads import split_list
+    with answering(out=out, force=force, as_json=json, debug=debug) as tell:
         from .spade_evaluation import run_survival
 
-        chosen = split_list(heads)
-        run_survival(cohort, time, event, chosen, subject, folds=folds, seed=seed, as_json=json, out=place)
+        tell(run_survival(cohort, time, event, split_list(heads), subject, folds=folds, seed=seed))
 
 
 @app.command()
@@ -135,10 +128,9 @@ def routing(
     debug: DebugOption = False,
 ) -> None:
     """Say what hard and top-m routing change."""
-    with reported(debug):
-        place = new_file(out, force=force)
+    with answering(out=out, force=force, as_json=json, debug=debug) as tell:
         from haiku_edge.export.evaluation.spade import Search
 
         from .spade_evaluation import run_routing
 
-        run_routing(cohort, subject, Search(neighbours, temperature), as_json=json, out=place)
+        tell(run_routing(cohort, subject, Search(neighbours, temperature)))

@@ -1,4 +1,4 @@
-"""`haiku-edge train …`: the commands and their options; `heads_app` adds `train head`."""
+"""`haiku-edge train haiku|mif` and their options; `train_spade_app` and `heads_app` have the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .errors import reported
-from .options import DebugOption, ForceOption
+from .options import DebugOption
 
 app = typer.Typer(no_args_is_help=True, help="Train the towers, SPADE's experts, or a head on top of them.")
 TrainOut = Annotated[Path, typer.Option("--out", help="Folder of the training: towers, state, logs.")]
@@ -107,75 +107,3 @@ def train_mif(
 
         options = MifOptions(preset, epochs, batch, at_once, device=device, seed=seed, threads=threads)
         run_mif(dataset, out, options, resume=resume)
-
-
-@app.command("spade")
-def train_spade(
-    dataset: Annotated[Path, typer.Argument(readable=False, help="Folder of a dataset of spots: see `spots build`.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the training: clusters, experts, checkpoint.")],
-    encoder: Annotated[
-        Path | None,
-        typer.Option(
-            "--encoder",
-            help="Makes the image features: a timm checkpoint, or a bundle's H&E tower; the embedded one by default.",
-            show_default=False,
-        ),
-    ] = None,
-    experts: Annotated[
-        str, typer.Option("--experts", help="Number of experts; elbow takes the bend of the curve, 1 is a baseline.")
-    ] = "16",
-    per_organ: Annotated[int, typer.Option("--per-organ", min=1, help="Centroids of an organ.")] = 16,
-    least_spots: Annotated[
-        int, typer.Option("--least-spots", min=2, help="Experts with fewer spots are merged into the nearest.")
-    ] = 500,
-    random_clusters: Annotated[
-        bool, typer.Option("--random-clusters", help="Give centroids to experts by chance: a baseline.")
-    ] = False,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes of each expert over its spots.")] = 100,
-    batch: Annotated[int, typer.Option("--batch", min=2, help="Spots that are compared with each other.")] = 128,
-    counts: Annotated[
-        str, typer.Option("--counts", help="What gene heads read: raw counts, or log (of counts a 10,000).")
-    ] = "raw",
-    exclude_patient: Annotated[
-        list[str] | None,
-        typer.Option("--exclude-patient", help="Patient who is not learned from; repeatable.", show_default=False),
-    ] = None,
-    features: Annotated[
-        Path | None,
-        typer.Option("--features", help="Keeps image features; trainings may share it.", show_default=False),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", min=1, help="Experts trained at once; by default one a core.", show_default=False),
-    ] = None,
-    device: TrainDevice = "auto",
-    seed: SeedOption = 0,
-    threads: Annotated[
-        int, typer.Option("--threads", min=1, help="Processor threads of one expert; results depend on them.")
-    ] = 1,
-    resume: ResumeOption = False,
-    force: ForceOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Cluster spots by their image features, and train SPADE's expert on each cluster."""
-    with reported(debug):
-        from haiku_edge.export.spade.stage import SpadeOptions
-
-        from .train_spade import number_of_experts, run_spade
-
-        options = SpadeOptions(
-            experts=number_of_experts(experts),
-            per_organ=per_organ,
-            least_spots=least_spots,
-            shuffled=random_clusters,
-            epochs=epochs,
-            batch=batch,
-            counts=counts,
-            exclude=tuple(sorted(exclude_patient or ())),
-            seed=seed,
-            threads=threads,
-            workers=workers,
-            device=device,
-            features=features,
-        )
-        run_spade(dataset, encoder, out, options, resume=resume, force=force)

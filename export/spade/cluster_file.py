@@ -72,12 +72,12 @@ def read_clusters(path: Path, fingerprint: str | None = None) -> Clusters:
                 about["shuffled"],
                 tuple(about["notes"]),
             )
-        whole = about["digest"] == clusters.digest
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        whole, made_of = about["digest"] == clusters.digest, about["fingerprint"]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile):
         whole = False
     if not whole:
         raise CheckpointIncompleteError(f"{path} is missing or damaged. Start the training again in a new folder.")
-    if fingerprint is not None and about["fingerprint"] != fingerprint:
+    if fingerprint is not None and made_of != fingerprint:
         raise UsageError(
             f"{path} is of another training: other data, another encoder or other settings. Put this training's own "
             "file back, or start again in a new folder."

@@ -2,50 +2,40 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from haiku_edge.runtime.atomic import output_error
+from haiku_edge.runtime.atomic import as_output_errors
 from haiku_edge.runtime.bundle import (
     Bundle,
-    Description,
     ExpertSection,
-    GoldenSection,
     HETower,
     KnownPatients,
     Manifest,
     SpadeSection,
     open_bundle,
 )
-from haiku_edge.runtime.bundle.manifest import SCHEMA_VERSION
-from haiku_edge.runtime.engine import open_tower
-from haiku_edge.runtime.engine.model import SPADE
+from haiku_edge.runtime.engine import Engine, open_tower
 from haiku_edge.runtime.errors import CohortError, UsageError
 from haiku_edge.runtime.inference.progress import Progress, Silent
-from haiku_edge.runtime.version import product, version
 
 from ..bundle import Content, check_replaceable, write_bundle
-from ..bundle_copy import carry_files
 from ..checkpoint.known import read_known
 from ..checkpoint.spade import SpadeCheckpoint, read_spade
 from ..distill.attach import check_place
 from ..evaluation.spade.retrieval import KEYS
-from ..graph import Storage, golden_arrays
+from ..graph import Storage
 from ..spatial import SpotDataset, open_spots
-from ..trained_on import training_part
-from ..work_folder import StageTimes, bundle_name, files_digest, work_folder
+from ..work_folder import StageTimes, files_digest, work_folder
+from .draft import Draft, SpadePart, draft_alone, draft_joined
 from .embed import EmbeddedSpots, embed_spots, gene_heads
 from .evidence import build_evidence, choose_search, split_calibrating
 from .genes import choose_genes
 from .guards import check_parts, known_to_both
 from .tower import FusedTower, ImageEncoder, check_match, fuse_tower, open_encoder
 
-GOLDEN_FILE: Final = "golden/cases.npz"
 CALIBRATION_SHARE: Final = 0.2
 STATEMENT: Final = "Made from a SPADE checkpoint and spots that its licensee provided. For research use only."
 
@@ -164,38 +154,19 @@ def export_spade(
         OutputError: The bundle can't be written, or something is there already.
     """
     options, told, clock = options or SpadeExportOptions(), progress or Silent(), StageTimes()
-    host = None if options.into is None else open_bundle(options.into)
-    if host is None:
-        check_replaceable(out, force=options.force)
-    else:
-        host.manifest.need_he()
-        check_place(host, out, force=options.force)
+    host = _open_host(out, options)
     with clock.stage(told, "Reading the checkpoint"):
-        released = read_spade(checkpoint)
-        source = open_encoder(encoder, tile=options.tile, mpp=options.mpp)
-        doubt = check_match(source, released)
-        known = read_known(checkpoint).with_earlier(source.known)
-    atlas, cases = (None if path is None else open_spots(path) for path in (options.atlas, options.calibration))
-    check_parts(source, released, options.top, atlas, cases)
-    known = known if host is None else known_to_both(host, known)
-    _refuse_known(cases, known)
+        given = _read(checkpoint, encoder, host, options)
     with work_folder(out) as work:
-        with clock.stage(told, "Exporting the fused tower"):
-            try:
-                fused = fuse_tower(source, released, work, storage=options.storage, top=options.top)
-            except OSError as error:
-                raise output_error(error, out) from error
-        about = about or _about(released, atlas)
-        checkpoint_facts = {"experts": _provenance(released), "encoder": dict(source.provenance)}
-        spade = {**checkpoint_facts, "largest_difference_to_torch": float(f"{fused.difference:.1e}"), **about.metrics}
-        draft = _Draft.of(host, fused, source, released, known, work, out.name, about, spade)
-        remarks: tuple[str, ...] = () if doubt is None else (doubt,)
+        with clock.stage(told, "Exporting the fused tower"), as_output_errors(out):
+            fused = fuse_tower(given.source, given.released, work, storage=options.storage, top=options.top)
+        part = _part(given, fused, about or _about(given))
+        draft = draft_alone(part, out.name) if host is None else draft_joined(part, host, work / "kept")
         search: Search = {}
-        if atlas is not None:
+        remarks = given.remarks
+        if given.atlas is not None:
             with clock.stage(told, "Embedding the spots"):
-                draft, search, said = _with_evidence(
-                    work / "draft", draft, (atlas, cases), released, known, options, told
-                )
+                draft, search, said = _with_evidence(work / "draft", draft, given.atlas, given, options, told)
             remarks = (*remarks, *said)
         with clock.stage(told, "Writing and verifying the bundle"):
             manifest = write_bundle(out, draft.description, draft.contents)
@@ -203,114 +174,76 @@ def export_spade(
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
-    """A bundle about to be written: its manifest without the table of files, and its files."""
+class _Given:
+    """What an export takes, once all of it goes together.
 
-    description: Description
-    contents: Mapping[str, Content]
+    Attributes:
+        released: The experts.
+        source: Their image encoder.
+        known: Whom all towers of the bundle learned from.
+        atlas: Spots that become the evidence, or None.
+        cases: Other patients' spots that calibrate, or None.
+        remarks: What is odd, yet harmless.
+    """
 
-    @classmethod
-    def of(
-        cls,
-        host: Bundle | None,
-        fused: FusedTower,
-        source: ImageEncoder,
-        released: SpadeCheckpoint,
-        known: KnownPatients,
-        work: Path,
-        name: str,
-        about: About,
-        metrics: Mapping[str, Any],
-    ) -> _Draft:
-        """A bundle of the mixture alone, or of it and another bundle's parts; without evidence of spots."""
-        section = SpadeSection(
-            tower=HETower(
-                file=f"towers/{fused.graph.name}",
-                weights=tuple(f"towers/{path.name}" for path in fused.weights),
-                tile_size=source.tile,
-                mpp=source.mpp,
-                storage=fused.storage,
-            ),
-            dimension=released.config.width,
-            experts=tuple(ExpertSection(spots=0) for _ in range(released.config.experts)),
-        )
-        files = {f"towers/{path.name}": path for path in (fused.graph, *fused.weights)}
-        if host is None:
-            training, digests = training_part(known)
-            golden = golden_arrays({SPADE: {"tiles": fused.tiles}}, {SPADE: fused.golden})
-            description = Description(
-                name=bundle_name(name, "spade"),
-                version=version(),
-                family="spade",
-                synthetic=about.synthetic,
-                statement=about.statement,
-                created_by=product(),
-                embedding_dimension=section.dimension,
-                training=training,
-                golden=GoldenSection(file=GOLDEN_FILE),
-                spade=section,
-                metrics={"spade": dict(metrics)},
-            )
-            return cls(description, {**files, **digests, GOLDEN_FILE: golden})
-        return cls._joined(host, section, files, fused, known, work, about, metrics)
-
-    @classmethod
-    def _joined(
-        cls,
-        host: Bundle,
-        section: SpadeSection,
-        files: Mapping[str, Content],
-        fused: FusedTower,
-        known: KnownPatients,
-        work: Path,
-        about: About,
-        metrics: Mapping[str, Any],
-    ) -> _Draft:
-        manifest = host.manifest
-        training, digests = training_part(known)
-        older = set() if manifest.spade is None else _files_of(manifest.spade)
-        stated = {name: getattr(manifest, name) for name in Description.model_fields}
-        changed = {
-            "schema_version": SCHEMA_VERSION,
-            "family": "haiku+spade",
-            "spade": section,
-            "training": training,
-            "metrics": {**manifest.metrics, "spade": dict(metrics)},
-        }
-        if about.synthetic and not manifest.synthetic:
-            changed |= {"synthetic": True, "statement": about.statement}
-        golden = {manifest.golden.file: _golden(host, fused)}
-        new: dict[str, Content] = {**files, **digests, **golden}
-        kept = sorted(set(manifest.files) - older - set(new))
-        folder = work / "kept"
-        folder.mkdir()
-        return cls(Description(**stated | changed), {**carry_files(host, kept, folder), **new})
+    released: SpadeCheckpoint
+    source: ImageEncoder
+    known: KnownPatients
+    atlas: SpotDataset | None
+    cases: SpotDataset | None
+    remarks: tuple[str, ...]
 
 
-def _files_of(spade: SpadeSection) -> set[str]:
-    """Files of an older mixture, which go with it."""
-    parts = [spade.tower.file, *spade.tower.weights]
-    if spade.atlas is not None:
-        atlas = spade.atlas
-        parts += [atlas.vectors, atlas.patches, atlas.pictures, atlas.index.file or "", atlas.facts or ""]
-    if spade.calibration is not None:
-        parts.append(spade.calibration.file)
-    return set(parts) - {""}
+def _open_host(out: Path, options: SpadeExportOptions) -> Bundle | None:
+    """The bundle of Haiku that the mixture joins, if any, once the new one may be written."""
+    if options.into is None:
+        check_replaceable(out, force=options.force)
+        return None
+    host = open_bundle(options.into)
+    host.manifest.need_he()
+    check_place(host, out, force=options.force)
+    return host
 
 
-def _golden(host: Bundle, fused: FusedTower) -> bytes:
-    """The other bundle's golden cases with those of the mixture."""
-    with np.load(io.BytesIO(host.read(host.manifest.golden.file)), allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    arrays |= {f"{SPADE}_tiles": fused.tiles, f"{SPADE}_vectors": fused.golden}
-    sink = io.BytesIO()
-    np.savez_compressed(sink, **arrays)
-    return sink.getvalue()
+def _read(checkpoint: Path, encoder: Path | None, host: Bundle | None, options: SpadeExportOptions) -> _Given:
+    """Open everything, and refuse what does not go together."""
+    released = read_spade(checkpoint)
+    source = open_encoder(encoder, tile=options.tile, mpp=options.mpp)
+    doubt = check_match(source, released)
+    known = read_known(checkpoint).with_earlier(source.known)
+    atlas, cases = (None if path is None else open_spots(path) for path in (options.atlas, options.calibration))
+    check_parts(source, released, options.top, atlas, cases)
+    known = known if host is None else known_to_both(host, known)
+    _refuse_known(cases, known)
+    return _Given(released, source, known, atlas, cases, () if doubt is None else (doubt,))
 
 
-def _about(released: SpadeCheckpoint, atlas: SpotDataset | None) -> About:
+def _part(given: _Given, fused: FusedTower, about: About) -> SpadePart:
+    """What the mixture brings to its bundle, without evidence of spots."""
+    config, source = given.released.config, given.source
+    section = SpadeSection(
+        tower=HETower(
+            file=f"towers/{fused.graph.name}",
+            weights=tuple(f"towers/{path.name}" for path in fused.weights),
+            tile_size=source.tile,
+            mpp=source.mpp,
+            storage=fused.storage,
+        ),
+        dimension=config.width,
+        experts=tuple(ExpertSection(spots=0) for _ in range(config.experts)),
+    )
+    metrics = {
+        "experts": _provenance(given.released),
+        "encoder": dict(source.provenance),
+        "largest_difference_to_torch": float(f"{fused.difference:.1e}"),
+        **about.metrics,
+    }
+    return SpadePart(fused, section, given.known, about.statement, about.synthetic, metrics)
+
+
+def _about(given: _Given) -> About:
     """What is true of any bundle: it is synthetic where its experts or its spots are."""
-    simulated = bool(released.about.get("synthetic")) or (atlas is not None and atlas.synthetic)
+    simulated = bool(given.released.about.get("synthetic")) or (given.atlas is not None and given.atlas.synthetic)
     return About(SYNTHETIC_STATEMENT, synthetic=True) if simulated else About()
 
 
@@ -327,31 +260,14 @@ def _refuse_known(cases: SpotDataset | None, known: KnownPatients) -> None:
 
 
 def _with_evidence(
-    folder: Path,
-    draft: _Draft,
-    datasets: tuple[SpotDataset, SpotDataset | None],
-    released: SpadeCheckpoint,
-    known: KnownPatients,
-    options: SpadeExportOptions,
-    told: Progress,
-) -> tuple[_Draft, Search, tuple[str, ...]]:
+    folder: Path, draft: Draft, atlas: SpotDataset, given: _Given, options: SpadeExportOptions, told: Progress
+) -> tuple[Draft, Search, tuple[str, ...]]:
     """Write the bundle without evidence, embed the spots with it, and give it the atlas."""
-    atlas, cases = datasets
     manifest = write_bundle(folder, draft.description, draft.contents)
-    bundle, section = open_bundle(folder), manifest.need_spade()
-    engine = open_tower(bundle, section.tower, kept=True)
-    genes = choose_genes(atlas, options.genes, cases)
-    heads = gene_heads(released, atlas.genes, wanted=options.keys)
-    spots = embed_spots(engine, section.dimension, atlas, genes, heads, told, most=options.spots, seed=options.seed)
-    remarks: tuple[str, ...] = ()
-    if cases is not None:
-        calibrating: EmbeddedSpots | None = embed_spots(
-            engine, section.dimension, cases, genes, None, told, most=options.cases, seed=options.seed
-        )
-    else:
-        spots, calibrating, said = split_calibrating(spots, known, share=CALIBRATION_SHARE, seed=options.seed)
-        remarks = (said,)
-    keys, neighbours, search = choose_search(spots, options.keys, options.seed, known)
+    section = manifest.need_spade()
+    engine = open_tower(open_bundle(folder), section.tower, kept=True)
+    spots, calibrating, remarks = _embed(engine, section.dimension, atlas, given, options, told)
+    keys, neighbours, search = choose_search(spots, options.keys, options.seed, given.known)
     evidence = build_evidence(
         spots, atlas, calibrating, keys=keys, neighbours=options.neighbours or neighbours, progress=told
     )
@@ -366,7 +282,21 @@ def _with_evidence(
     )
     files: dict[str, Content] = {name: folder / name for name in manifest.files}
     description = draft.description.model_copy(update={"spade": full})
-    return _Draft(description, {**files, **evidence.contents}), search, remarks
+    return Draft(description, {**files, **evidence.contents}), search, remarks
+
+
+def _embed(
+    engine: Engine, dimension: int, atlas: SpotDataset, given: _Given, options: SpadeExportOptions, told: Progress
+) -> tuple[EmbeddedSpots, EmbeddedSpots | None, tuple[str, ...]]:
+    """The spots of the atlas, those that calibrate, and what a reader should know of their choice."""
+    genes = choose_genes(atlas, options.genes, given.cases)
+    heads = gene_heads(given.released, atlas.genes, wanted=options.keys)
+    spots = embed_spots(engine, dimension, atlas, genes, heads, told, most=options.spots, seed=options.seed)
+    if given.cases is None:
+        spots, calibrating, said = split_calibrating(spots, given.known, share=CALIBRATION_SHARE, seed=options.seed)
+        return spots, calibrating, (said,)
+    cases = embed_spots(engine, dimension, given.cases, genes, None, told, most=options.cases, seed=options.seed)
+    return spots, cases, ()
 
 
 def _provenance(released: SpadeCheckpoint) -> dict[str, Any]:

@@ -137,16 +137,8 @@ def write_spots(
     check_place(path, force=force)
     if not genes or len(set(genes)) < len(genes):
         raise PanelError(f"The genes of {name} are none, or one is named twice. Name each once.")
-    told = progress or Silent()
     with staged_folder(path) as folder:
-        written: dict[str, DatasetSection] = {}
-        for section, patches in sections:
-            if section.section in written:
-                raise UnreadableDatasetError(f"Two sections are called {section.section}. Give each its own name.")
-            check_section(section)
-            file = folder / f"{len(written):04d}.arrow"
-            digest = write_section(file, section, patches, genes, size, resolution(section), told)
-            written[section.section] = _about_section(section, file.name, digest)
+        written = _write_sections(folder, sections, genes, size, progress or Silent())
         if not written:
             raise CohortError(f"No section was left for {name}, so nothing was written.")
         about = _About(
@@ -156,11 +148,10 @@ def write_spots(
             synthetic=synthetic,
             selection=dict(selection or {}),
             genes=list(genes),
-            sections=[_Section(**asdict(section)) for section in written.values()],
+            sections=[_Section(**asdict(section)) for section in written],
         )
-        (folder / ABOUT_FILE).write_text(
-            json.dumps(about.model_dump(by_alias=True), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        document = json.dumps(about.model_dump(by_alias=True), indent=2, ensure_ascii=False)
+        (folder / ABOUT_FILE).write_text(f"{document}\n", encoding="utf-8")
     return open_spots(path)
 
 
@@ -183,6 +174,25 @@ def check_place(path: Path, *, force: bool) -> None:
         raise OutputExistsError(f"{path} is there already and is no dataset of spots. Name a new folder with --out.")
     if path.exists() and not force:
         raise exists_error(path)
+
+
+def _write_sections(
+    folder: Path,
+    sections: Iterable[tuple[SpotSection, Iterable[NDArray[np.uint8]]]],
+    genes: Sequence[str],
+    size: int,
+    progress: Progress,
+) -> list[DatasetSection]:
+    """Write each section to a file of its number."""
+    written: dict[str, DatasetSection] = {}
+    for section, patches in sections:
+        if section.section in written:
+            raise UnreadableDatasetError(f"Two sections are called {section.section}. Give each its own name.")
+        check_section(section)
+        file = folder / f"{len(written):04d}.arrow"
+        digest = write_section(file, section, patches, genes, size, resolution(section), progress)
+        written[section.section] = _about_section(section, file.name, digest)
+    return list(written.values())
 
 
 def _about_section(section: SpotSection, file: str, digest: str) -> DatasetSection:
