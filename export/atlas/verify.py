@@ -210,7 +210,7 @@ def _pictures(atlas: Atlas, prefix: str) -> Check:
     """Decode some pictures."""
     rows = np.linspace(0, len(atlas.patches) - 1, min(_PICTURES, len(atlas.patches))).astype(int)
     damaged = sum(not _decodes(atlas.pictures.composite(int(row))) for row in rows)
-    return Check(f"{prefix}pictures", not damaged, f"{len(rows) - damaged} of {len(rows)} composites can be shown")
+    return Check(f"{prefix}pictures", not damaged, f"{len(rows) - damaged} of {len(rows)} pictures can be shown")
 
 
 def _decodes(picture: bytes) -> bool:

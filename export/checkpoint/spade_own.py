@@ -160,11 +160,24 @@ def _read_statement(folder: Path) -> _Statement:
             )
         config, genes = MixtureConfig(**found.pop("config")), found.pop("genes")
         stated = _Statement(config=config, genes=None if genes is None else tuple(map(str, genes)), **found)
+        _check_kinds(stated)
         if list(stated.experts) != [_name(number) for number in range(min(config.experts, MAX_EXPERTS))]:
             raise ValueError("files of other experts")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise CheckpointIncompleteError(f"{SPADE_FILE} of {folder.name} is damaged. Copy the folder again.") from None
     return stated
+
+
+def _check_kinds(stated: _Statement) -> None:
+    """Refuse what is stated as something else than it is (TypeError)."""
+    config, objects = stated.config, (stated.experts, stated.about)
+    sizes = [config.features, config.width, config.experts, config.centroids]
+    sizes += [] if config.top is None else [config.top]
+    if not all(type(size) is int for size in sizes) or not all(isinstance(each, dict) for each in objects):
+        raise TypeError("a size is no whole number, or experts or about are no object")
+    texts = (stated.clustering, "" if stated.encoder is None else stated.encoder, *stated.experts.values())
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a digest is no text")
 
 
 def _read_expert(path: Path, digest: str, stated: _Statement) -> dict[str, Tensor]:

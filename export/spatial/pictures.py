@@ -26,6 +26,9 @@ _TILE = 512
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _TIFFS: Final = (".tif", ".tiff", ".btf")
 
+_STANDARD_ERROR: Final = 2
+"""Its descriptor."""
+
 Reader = Callable[[slice, slice], NDArray[Any]]
 """Rows and columns → (h, w, c) uint8 of one level."""
 
@@ -114,12 +117,26 @@ def _decoded(path: Path) -> NDArray[np.uint8]:
     try:
         content = np.fromfile(path, np.uint8)
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # places count in pixels as they are stored
-        image = cv2.imdecode(content, flags) if len(content) else None
+        with _quiet():
+            image = cv2.imdecode(content, flags) if len(content) else None
     except (OSError, cv2.error) as error:
         raise _unreadable(path, type(error).__name__) from None
     if image is None:
         raise _unreadable(path, "its decoder does not take it")
     return np.asarray(image[:, :, ::-1], np.uint8)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing on standard error: decoders write there of a file that they do not take, and can't be told not to."""
+    kept, nowhere = os.dup(_STANDARD_ERROR), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, _STANDARD_ERROR)
+        yield
+    finally:
+        os.dup2(kept, _STANDARD_ERROR)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _unpacked(path: Path, file: Any) -> NDArray[np.uint8]:

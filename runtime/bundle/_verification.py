@@ -18,7 +18,7 @@ class Verification:
     """Verifies files in threads, in the order in which they are named, and has verified all when its block ends.
 
     Whoever reads a file himself takes it off the threads' hands with `read`, so that its bytes are hashed once. A
-    block that ends in an error does not wait.
+    block that ends in an error does not wait. Where the machine has no thread left, the block's end verifies.
 
     Args:
         check: Verifies one file.
@@ -61,7 +61,12 @@ class Verification:
         return content
 
     def _start(self, name: str) -> Future[bool]:
-        return self._pool.submit(self._check, name, lambda: self._stopped or name in self._taken)
+        try:
+            return self._pool.submit(self._check, name, lambda: self._stopped or name in self._taken)
+        except RuntimeError:  # no thread can be started: whoever ends the block verifies the file
+            waiting: Future[bool] = Future()
+            waiting.cancel()
+            return waiting
 
     def _finish(self) -> None:
         for refusal in self._refusals:

@@ -26,8 +26,10 @@ _UNIT: Final = 1e-3
 def read_finished(folder: Path, plan: TilePlan, model: Model, digest: str) -> EmbeddedTiles | None:
     """The tiles that `predict` embedded, or None where there are none that this run would make too.
 
-    They count only if slide, bundle, product, tower, provider, processor and tiles are the same: what decides the bytes
-    of an embedded tile (`embedding_recipe`). A table that can't be read or makes no sense is None too, never an error.
+    They count only if slide, bundle, product, tower, provider, processor, tiles and the scale that they were read at
+    are the same: what decides the bytes of an embedded tile (`embedding_recipe`). In a bundle of both families the
+    other tower may have asked for a finer scale. A table that can't be read or makes no sense is None too, never an
+    error.
 
     Args:
         folder: Where a prediction of the slide would lie.
@@ -50,11 +52,11 @@ def _same_maker(folder: Path, table: pa.Table, model: Model, digest: str) -> boo
     said, result = table.schema.metadata or {}, json.loads((folder / RESULT_NAME).read_bytes())
     ran = result["device"]
     ran_with = ran["tower"], ran["provider"], ran["precision"], ran["name"]
-    made = result["product"], *ran_with, result["slide"]["sha256"]
+    made = result["product"], *ran_with, result["slide"]["sha256"], result["tiles"]["mpp"]
     return (
         said.get(b"slide_sha256") == digest.encode()
         and said.get(b"bundle") == f"{manifest.name} {manifest.version} {model.bundle.digest}".encode()
-        and made == (product(), model.tower.name, device.provider, device.precision, device.name, digest)
+        and made == (product(), model.tower.name, device.provider, device.precision, device.name, digest, model.mpp)
     )
 
 

@@ -17,7 +17,7 @@ from .batching import Batching, batching
 from .joint import JointEngine, View
 from .model import Model, first_line, haiku_model
 from .options import PredictOptions
-from .retrieve import patients_allowed
+from .patients import check_excluded
 from .spade import SpadeModel, open_spade
 
 
@@ -77,11 +77,9 @@ def _families_of(bundle: Bundle, options: PredictOptions) -> Families:
     wanted = options.family.replace("auto", bundle.manifest.family)
     if options.tower == "student" and "haiku" not in wanted:
         raise UsageError("SPADE has no student. Leave --tower out.")
+    check_excluded(bundle, options.exclude_patients)
     spade = open_spade(bundle, options, threads) if "spade" in wanted else None
-    others = frozenset[str]() if spade is None else spade.patients
-    haiku = haiku_model(bundle, options, others) if "haiku" in wanted else None
-    if spade is not None:
-        _check_excluded(spade, haiku, options.exclude_patients)
+    haiku = haiku_model(bundle, options) if "haiku" in wanted else None
     towers = [] if haiku is None else [(haiku.engine, haiku.tower.section)]
     towers += [] if spade is None else [(spade.engine, spade.section.tower)]
     engine, view = _join(towers)
@@ -95,13 +93,3 @@ def _join(towers: list[tuple[Engine, HETower]]) -> tuple[Engine, View]:
         return towers[0][0], views[0]
     joint = JointEngine([engine for engine, _ in towers], views)
     return joint, joint.view
-
-
-def _check_excluded(spade: SpadeModel, haiku: Model | None, excluded: tuple[str, ...]) -> None:
-    """See that every excluded patient is known, and that some spot is left."""
-    if haiku is None:
-        patients_allowed(spade.atlas, excluded, spade.patients)
-    elif spade.allowed is not None and not spade.allowed.any():
-        raise UsageError(
-            "--exclude-patient leaves no patient in the atlas of spots, so there is no evidence to search."
-        )

@@ -15,6 +15,7 @@ from ..atlas import Atlas, ExactIndex, open_atlas
 from ..bundle import Bundle
 from ..errors import BundleContentError, UsageError
 from .calibration import CalibrationCases, read_cases
+from .patients import check_excluded
 from .retrieve import patients_allowed
 
 Modality = Literal["he", "mif", "text"]
@@ -68,8 +69,8 @@ def open_gallery(bundle: Bundle, modality: str, excluded: tuple[str, ...] = ()) 
         raise UsageError(f"--to {modality} is not one of {', '.join(MODALITIES)}.")
     atlas = open_atlas(bundle)
     cases = None if bundle.manifest.calibration is None else read_cases(bundle, atlas)
-    known = () if cases is None else cases.patients.tolist()
-    allowed = patients_allowed(atlas, excluded, known)
+    check_excluded(bundle, excluded)
+    allowed = patients_allowed(atlas, excluded)
     if modality == "mif":
         return _mif_gallery(atlas, allowed)
     if cases is None:

@@ -1,8 +1,8 @@
 """May an engine stand for its tower? Judged on this machine, by the bundle's golden cases, before it is first used.
 
 A float engine must give the same vectors: least cosine 0.999. An engine of integers can't, on large towers; what counts
-there is what the user sees: the patches that are found, and the biomarker values that come of them. Of each engine it
-is also said whether it equals fp32 but for rounding, which is all that `--strict` allows.
+there is what the user sees: the patches or spots that are found, and the values of biomarkers or genes that come of
+them. Of each engine it is also said whether it equals fp32 but for rounding, which is all that `--strict` allows.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def judge(
     telling = atlas is not None and len(atlas.vectors) >= LEAST_PATCHES and len(want) >= LEAST_CASES
     by_change = is_quantised(precision) and telling
     change = measure_change(atlas, got, want) if by_change and atlas is not None else None
-    passed, reason = _verdict(least, change)
+    passed, reason = _verdict(least, change, atlas)
     return GateRecord(
         passed=passed,
         equals_fp32=precision == "fp32" and least >= EQUAL_COSINE,
@@ -181,7 +181,7 @@ def judge_shares(record: GateRecord, got: NDArray[np.float32], want: NDArray[np.
 
 
 def measure_change(atlas: Atlas, got: NDArray[np.float32], want: NDArray[np.float32]) -> Change:
-    """What changes in the evidence and in a slide's biomarkers where vectors `got` stand for `want`, both (n, d)."""
+    """What changes in the evidence and in a slide's values where vectors `got` stand for `want`, both (n, d)."""
     found = [retrieve(atlas, vectors, None, text_weight=0.0, neighbours=NEIGHBOURS) for vectors in (want, got)]
     same = [len(np.intersect1d(a, b)) / len(a) for a, b in zip(found[0].ids, found[1].ids, strict=True)]
     values = [infer_expression(atlas, each).value for each in found]
@@ -190,15 +190,17 @@ def measure_change(atlas: Atlas, got: NDArray[np.float32], want: NDArray[np.floa
     return Change(overlap=float(np.mean(same)), shift=float(np.abs(means[1] - means[0]).max(initial=0.0)))
 
 
-def _verdict(least: float, change: Change | None) -> tuple[bool, str]:
+def _verdict(least: float, change: Change | None, atlas: Atlas | None) -> tuple[bool, str]:
     """Whether it passed, and the figures in words."""
     cosine = f"least cosine {least:.6f}"
-    if change is None:
+    if change is None or atlas is None:
         return least >= LEAST_COSINE, f"{cosine} to fp32 (at least {LEAST_COSINE:g} is asked for)"
     passed = change.overlap >= LEAST_OVERLAP and change.shift <= MOST_SHIFT and least >= FLOOR_COSINE
+    things, values = ("spots", "genes") if atlas.measure == "gene" else ("patches", "biomarkers")
     return passed, (
-        f"{100 * change.overlap:.0f} % of the {NEIGHBOURS} nearest patches stay (at least {100 * LEAST_OVERLAP:.0f} %),"
-        f" biomarkers move by at most {change.shift:.3f} standard deviations (at most {MOST_SHIFT:g}); {cosine}"
+        f"{100 * change.overlap:.0f} % of the {NEIGHBOURS} nearest {things} stay "
+        f"(at least {100 * LEAST_OVERLAP:.0f} %), {values} move by at most {change.shift:.3f} standard deviations "
+        f"(at most {MOST_SHIFT:g}); {cosine}"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +19,7 @@ from .he_tower import OpenTower, open_he_tower
 from .head_graph import try_heads
 from .heads import Head, read_heads
 from .options import PredictOptions
+from .patients import check_excluded
 from .retrieve import Retrieved, patients_allowed, retrieve
 
 
@@ -121,16 +121,16 @@ def open_model(options: PredictOptions) -> Model:
         UsageError: A patient to exclude is not in the bundle.
     """
     with opening_bundle(options.bundle) as bundle:
+        check_excluded(bundle, options.exclude_patients)
         return haiku_model(bundle, options)
 
 
-def haiku_model(bundle: Bundle, options: PredictOptions, others: Collection[str] = ()) -> Model:
+def haiku_model(bundle: Bundle, options: PredictOptions) -> Model:
     """Make Haiku's engine of an open bundle, and open its evidence.
 
     Args:
         bundle: The open bundle.
-        options: How to predict.
-        others: Pseudonyms of patients whom the bundle knows beside Haiku's.
+        options: How to predict; whom it excludes is in the bundle (`check_excluded`).
 
     Raises:
         BundleError, DeviceUnavailableError, UsageError: See `open_model`.
@@ -142,13 +142,12 @@ def haiku_model(bundle: Bundle, options: PredictOptions, others: Collection[str]
     threads = options.threads or cpu_threads()
     tower = open_he_tower(bundle, tower=options.tower, device=options.device, threads=threads, strict=options.strict)
     cases = None if tower.calibration is None else read_cases(bundle, atlas, tower.calibration)
-    known = {str(patient) for part in (cases, *heads) if part is not None for patient in part.patients} | set(others)
     return Model(
         bundle=bundle,
         atlas=atlas,
         tower=tower,
         cases=None if cases is None else without_patients(cases, options.exclude_patients),
-        allowed=patients_allowed(atlas, options.exclude_patients, known),
+        allowed=patients_allowed(atlas, options.exclude_patients),
         text_weight=manifest.retrieval.text_weight if options.text_weight is None else options.text_weight,
         neighbours=options.neighbours or manifest.retrieval.neighbours,
         heads=heads,

@@ -6,7 +6,6 @@ search (Haiku, 2605.00925, zero-shot biomarker inference, w = 0.2, five neighbou
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,31 +80,22 @@ def retrieve(
     )
 
 
-def patients_allowed(
-    atlas: Atlas, excluded: tuple[str, ...], calibration_patients: Collection[str] = ()
-) -> NDArray[np.bool_] | None:
-    """(patches,) mask without the excluded patients' patches, or None where nobody is excluded.
+def patients_allowed(atlas: Atlas, excluded: tuple[str, ...]) -> NDArray[np.bool_] | None:
+    """(patches,) mask without the excluded patients' patches or spots, or None where nobody is excluded.
 
     Args:
         atlas: The evidence.
-        excluded: Pseudonyms of patients who may not be evidence.
-        calibration_patients: Pseudonyms that are known too, though none of their patches is in the atlas.
+        excluded: Pseudonyms of patients who may not be evidence; `check_excluded` sees that they are in the bundle.
 
     Raises:
-        UsageError: A patient is in neither (a misspelt one would stay evidence unnoticed), or nobody is left.
+        UsageError: Nobody is left.
     """
     if not excluded:
         return None
-    known = sorted({*map(str, atlas.patients), *map(str, calibration_patients)})
-    unknown = sum(name not in known for name in excluded)
-    if unknown:
-        raise UsageError(
-            f"{unknown} of the patients named by --exclude-patient are not in the bundle, whose {len(known)} patients "
-            f"are called {known[0]} to {known[-1]}."
-        )
     allowed: NDArray[np.bool_] = ~np.isin(atlas.patients, np.asarray(excluded))
     if not allowed.any():
-        raise UsageError("--exclude-patient leaves no patient in the atlas, so there is no evidence to search.")
+        which = "atlas of spots" if atlas.measure == "gene" else "atlas"
+        raise UsageError(f"--exclude-patient leaves no patient in the {which}, so there is no evidence to search.")
     return allowed
 
 

@@ -23,7 +23,7 @@ from .embed import EmbeddedTiles
 from .evidence import ChosenTile, choose_tiles
 from .mixture import MixtureOutput, split_mixture
 from .options import PredictOptions
-from .retrieve import Retrieved, retrieve
+from .retrieve import Retrieved, patients_allowed, retrieve
 from .tiles import TileResults, judge_tiles, nullable, value_columns
 
 
@@ -39,7 +39,6 @@ class SpadeModel:
         cases: Calibration patients who are not excluded; None where there are none.
         allowed: (spots,) which spots may be evidence, or None for all.
         neighbours: Spots behind each tile.
-        patients: Pseudonyms of everybody in the atlas of spots or among the calibration patients, excluded or not.
     """
 
     bundle: Bundle
@@ -49,7 +48,6 @@ class SpadeModel:
     cases: CalibrationCases | None
     allowed: NDArray[np.bool_] | None
     neighbours: int
-    patients: frozenset[str]
 
     def search(self, vectors: NDArray[np.float32]) -> Retrieved:
         """The spots nearest to n tiles."""
@@ -104,6 +102,7 @@ def open_spade(bundle: Bundle, options: PredictOptions, threads: int) -> SpadeMo
     Raises:
         BundleContentError: It has no mixture, or no spots.
         DeviceUnavailableError: The asked-for device is not there.
+        UsageError: Nobody is left in the atlas of spots.
     """
     section = bundle.manifest.need_spade()
     if section.atlas is None:
@@ -113,18 +112,15 @@ def open_spade(bundle: Bundle, options: PredictOptions, threads: int) -> SpadeMo
         )
     atlas = open_atlas(bundle, section.atlas)
     cases = None if section.calibration is None else read_cases(bundle, atlas, section.calibration)
-    calibrating = () if cases is None else cases.patients.tolist()
     excluded = options.exclude_patients
-    allowed = None if not excluded else ~np.isin(atlas.patients, np.asarray(excluded))
     return SpadeModel(
         bundle=bundle,
         section=section,
         engine=open_tower(bundle, section.tower, device=options.device, threads=threads, strict=options.strict),
         atlas=atlas,
         cases=None if cases is None else without_patients(cases, excluded),
-        allowed=allowed,
+        allowed=patients_allowed(atlas, excluded),
         neighbours=options.neighbours or section.neighbours,
-        patients=frozenset((*atlas.patients.tolist(), *calibrating)),
     )
 
 

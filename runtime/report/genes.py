@@ -75,6 +75,7 @@ class GeneChapter:
 
     Attributes:
         found: What the result says.
+        intervals: Whether a gene of the table has an interval.
         table: Genes of the table, the farthest from average first, with their plots.
         reasons: Why genes have no value or no interval, with their names, where the table does not say so.
         axis: Of all plots.
@@ -89,6 +90,7 @@ class GeneChapter:
     """
 
     found: SpatialSection
+    intervals: bool
     table: list[tuple[Gene, IntervalPlot]]
     reasons: list[tuple[str, list[str]]]
     axis: Axis
@@ -122,6 +124,7 @@ def gene_chapter(
     rows = [SpotRow(letters[item.tile], item, item.neighbours[:MOST_SPOTS]) for item in found.evidence]
     return GeneChapter(
         found=found,
+        intervals=any(gene.low is not None and gene.high is not None for gene in listed),
         table=[(gene, plot_of(axis, gene.value, gene.low, gene.high)) for gene in listed],
         reasons=_reasons(found.genes, listed),
         axis=axis,

@@ -256,6 +256,25 @@ OWN_REFUSED: dict[str, tuple[Edit, type[CheckpointError], str]] = {
     "no JSON": (lambda f: (f / "spade.json").write_text("{"), CheckpointIncompleteError, "damaged"),
     "JSON of something else": (lambda f: (f / "spade.json").write_text("[1]"), CheckpointIncompleteError, "damaged"),
     "genes of another panel": (lambda f: restate(f, genes=["ACTB"]), CheckpointLayoutError, "gene head of expert 0"),
+    "about is no object": (lambda f: restate(f, about=["spots"]), CheckpointIncompleteError, "damaged"),
+    "experts are no object": (
+        lambda f: restate(f, experts=[f"expert_{n:02d}.safetensors" for n in range(3)]),
+        CheckpointIncompleteError,
+        "damaged",
+    ),
+    "an expert's digest is no text": (
+        lambda f: restate(f, experts={f"expert_{n:02d}.safetensors": n for n in range(3)}),
+        CheckpointIncompleteError,
+        "damaged",
+    ),
+    "the encoder is no text": (lambda f: restate(f, encoder={"sha256": "0"}), CheckpointIncompleteError, "damaged"),
+    "the encoder is a falsehood": (lambda f: restate(f, encoder=[]), CheckpointIncompleteError, "damaged"),
+    "the clustering is no text": (lambda f: restate(f, clustering=["0"]), CheckpointIncompleteError, "damaged"),
+    "a width that is no whole number": (
+        lambda f: restate(f, config={**json.loads((f / "spade.json").read_text())["config"], "width": 4.0}),
+        CheckpointIncompleteError,
+        "damaged",
+    ),
     "files elsewhere": (lambda f: restate(f, experts={"../x": "0"}), CheckpointIncompleteError, "damaged"),
 }
 

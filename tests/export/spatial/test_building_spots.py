@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -213,6 +214,20 @@ def test_bad_input_is_refused_and_leaves_nothing(
     with pytest.raises(kind, match=words):
         built(table)
     assert sorted(path.name for path in table.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("damage", ["cut short", "altered"])
+def test_a_damaged_picture_is_refused_in_our_words_alone(
+    table: Path, damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its decoder writes to standard error of what it does not take."""
+    content = bytearray(cv2.imencode(".png", draw(2).image)[1].tobytes())
+    content[len(content) // 2] ^= 1
+    (table.parent / "two.png").write_bytes(content[: len(content) // 2] if damage == "cut short" else content)
+    table.write_text(table.read_text().replace("two.tif", "two.png"))
+    with pytest.raises(UnreadableDatasetError, match=r"two\.png"):
+        built(table)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_section_that_shares_too_few_genes_is_left_out_and_said(table: Path) -> None:

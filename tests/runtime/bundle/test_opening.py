@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from importlib.resources import files
 from pathlib import Path
 
@@ -82,6 +83,31 @@ def test_what_can_be_seen_at_once_is_refused_before_the_block_begins(bundle_fold
     (bundle_folder / "MODEL_CARD.md").unlink()
     with pytest.raises(BundleError), opening_bundle(bundle_folder):
         pytest.fail("the block began")
+
+
+@pytest.mark.parametrize("started", [0, 1])
+def test_without_a_thread_to_be_had_all_is_verified_all_the_same(
+    bundle_folder: Path, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, started: int
+) -> None:
+    """The machine refuses threads, at once or after the first."""
+    left, start = [started], threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with opening_bundle(bundle_folder) as bundle:
+        assert bundle.read("towers/he.onnx") == contents["towers/he.onnx"]
+    assert {name: bundle.read(name) for name in bundle.manifest.files} == contents
+    for name in NAMES:
+        left[0] = started
+        _alter(bundle_folder / name)
+        with pytest.raises(BundleAlteredError, match=name):
+            open_bundle(bundle_folder)
+        _alter(bundle_folder / name)
 
 
 @pytest.mark.parametrize("size", [0, 1, BUFFER - 1, BUFFER, BUFFER + 1, 3 * BUFFER + 7])

@@ -59,8 +59,10 @@ def test_the_same_run_takes_the_vectors_as_they_are(finished: Finished) -> None:
     assert np.array_equal(found.vectors, np.array(written, np.float32))
 
 
-@pytest.mark.parametrize("what", [("device", "provider"), ("device", "name"), ("product",), ("slide", "sha256")])
-def test_another_provider_processor_product_or_slide_lends_nothing(copy: Finished, what: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "what", [("device", "provider"), ("device", "name"), ("product",), ("slide", "sha256"), ("tiles", "mpp")]
+)
+def test_another_provider_processor_product_slide_or_scale_lends_nothing(copy: Finished, what: tuple[str, ...]) -> None:
     said = json.loads((copy.folder / RESULT_NAME).read_text())
     part = said if len(what) == 1 else said[what[0]]
     part[what[-1]] = "another"

@@ -94,6 +94,16 @@ def test_an_engine_of_integers_is_judged_by_what_the_user_sees(want: Vectors, at
     assert far.neighbour_overlap < 0.9 or (far.biomarker_shift or 0) > 0.05
 
 
+def test_the_reason_speaks_of_what_the_evidence_holds(want: Vectors, atlas: Atlas) -> None:
+    got = turned(want, 0.8)
+    said = {
+        measure: judge(got, want, precision="int8-dynamic", atlas=replace(atlas, measure=measure)).reason
+        for measure in ("protein", "gene")
+    }
+    assert "nearest patches stay" in said["protein"] and "biomarkers move" in said["protein"]
+    assert said["gene"] == said["protein"].replace("patches", "spots").replace("biomarkers", "genes")
+
+
 def test_either_figure_alone_can_fail_an_engine_of_integers(
     want: Vectors, atlas: Atlas, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,14 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from typer.testing import CliRunner
 
+from haiku_edge.cli.app import app
 from haiku_edge.export.distill.calibration import calibration_patients
 from haiku_edge.runtime.atlas import open_atlas
 from haiku_edge.runtime.bundle import open_bundle
+from haiku_edge.runtime.counterfactual import CounterfactualOptions, counterfactual
 from haiku_edge.runtime.engine import Engine, open_tower
 from haiku_edge.runtime.errors import BundleContentError, UsageError
-from haiku_edge.runtime.inference import Prediction, PredictOptions, predict
+from haiku_edge.runtime.inference import Prediction, PredictOptions, open_model, predict
 from haiku_edge.runtime.inference.families import open_families
+from haiku_edge.runtime.inference.gallery import open_gallery
 from haiku_edge.runtime.inference.gate import judge_engine
 from haiku_edge.runtime.inference.golden import GoldenCases
 from haiku_edge.runtime.inference.self_test import run_self_test
@@ -146,6 +150,30 @@ def test_the_report_is_written(found: Prediction) -> None:
     assert "research use only" in page.lower() and written["spatial"]["genes"]
 
 
+def test_edits_of_notes_change_in_a_bundle_of_both_what_they_change_in_haikus(
+    both: Path, small_slide: Path, notes: Path, tmp_path: Path
+) -> None:
+    """Also where the tiles' vectors come from a finished prediction of either family, or of both."""
+
+    def change(bundle: Path | None, out: str) -> list[object]:
+        options = CounterfactualOptions(bundle, tmp_path / out, device="cpu", random_edits=0)
+        return list(counterfactual(small_slide, notes, ["grade=1"], options).result.markers)
+
+    expected = change(None, "haiku")
+    for family in ("spade", "auto"):
+        given = notes if family == "auto" else None
+        predict(small_slide, given, PredictOptions(both, tmp_path / family, device="cpu", family=family))
+        assert change(both, family) == expected
+
+
+def test_what_a_second_atlas_holds_has_rows_of_its_own(both: Path) -> None:
+    said = CliRunner().invoke(app, ["atlas", "info", str(both)])
+    assert said.exit_code == 0
+    rows = [line.split("  ")[0].strip() for line in said.stdout.splitlines()]
+    assert {"patches", "spots: patches", "spots: calibration patients"} <= set(rows)
+    assert '"measure"' not in said.stdout
+
+
 def test_the_self_test_passes(alone: Path, both: Path) -> None:
     for bundle in (alone, both):
         checks = run_self_test(PredictOptions(bundle, device="cpu"))
@@ -177,6 +205,30 @@ def test_a_calibration_patient_of_the_spots_can_be_excluded(both: Path, family: 
     rest = open_families(PredictOptions(both, device="cpu", family=family, exclude_patients=(patient,))).spade
     assert rest is not None and rest.cases is not None
     assert set(rest.cases.patients.tolist()) == set(everybody.cases.patients.tolist()) - {patient}
+
+
+@pytest.mark.parametrize("family", ["haiku", "spade", "auto"])
+def test_a_patient_of_either_family_can_be_excluded_from_any(both: Path, family: str) -> None:
+    """Where the asked family has nothing of a patient, nothing changes; a name that nobody bears is refused."""
+    everybody = open_families(PredictOptions(both, device="cpu"))
+    assert everybody.haiku is not None and everybody.haiku.cases is not None
+    assert everybody.spade is not None and everybody.spade.cases is not None
+    proteins, genes = everybody.haiku.atlas.patients, everybody.spade.atlas.patients
+    held = (proteins, everybody.haiku.cases.patients, genes, everybody.spade.cases.patients)
+    for patient in {str(names[0]) for names in held}:
+        found = open_families(PredictOptions(both, device="cpu", family=family, exclude_patients=(patient,)))
+        for model, names in ((found.haiku, proteins), (found.spade, genes)):
+            assert model is None or (model.allowed is not None and np.array_equal(model.allowed, names != patient))
+    with pytest.raises(UsageError, match=r"1 of the patients .* not in the bundle"):
+        open_families(PredictOptions(both, device="cpu", family=family, exclude_patients=(str(genes[0]), "nobody")))
+
+
+def test_a_patient_of_the_spots_can_be_excluded_where_proteins_are_asked(both: Path) -> None:
+    bundle = open_bundle(both)
+    patient = str(open_atlas(bundle, bundle.manifest.need_spade().atlas).patients[0])
+    assert patient not in open_atlas(bundle).patients
+    assert open_gallery(bundle, "mif", (patient,)).search(open_atlas(bundle).vectors[0], 1)[0].tolist() == [0]
+    assert open_model(PredictOptions(both, device="cpu", exclude_patients=(patient,))).allowed is not None
 
 
 def test_no_student_learns_from_whom_the_genes_are_calibrated_by(both: Path) -> None:

@@ -107,6 +107,20 @@ def test_every_estimate_and_spot_is_shown(text: str, alone: sample.Sample) -> No
     assert set(re.findall(r"P\d{3}-A_\d\dx\d\d", shown)) == told
 
 
+def test_the_legend_shows_an_interval_only_where_there_is_one(text: str, alone: sample.Sample, tmp_path: Path) -> None:
+    """Where every tile abstained no gene has one, though the bundle is calibrated."""
+    spatial = alone.result.spatial
+    assert spatial is not None and spatial.calibration is not None
+    nothing = {"status": "abstained", "reason": "every tile abstained"}
+    nothing |= dict.fromkeys(("value", "low", "high", "expression", "spread", "tile_p10", "tile_p90"))
+    silent = spatial.model_copy(update={"genes": [gene.model_copy(update=nothing) for gene in spatial.genes]})
+    result = alone.result.model_copy(update={"spatial": silent})
+    write_outputs(tmp_path, result, alone.tiles, alone.images)
+    for page, shown in ((text, True), ((tmp_path / "report.html").read_text("utf-8"), False)):
+        legend = page[page.index('id="genes"') :].split('class="reading"')[1].split("</div>")[0]
+        assert ("interval" in legend) == ("<line" in legend) == shown
+
+
 def test_a_spot_names_the_five_genes_farthest_from_average(text: str, alone: sample.Sample) -> None:
     spatial = alone.result.spatial
     assert spatial is not None
