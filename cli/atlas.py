@@ -18,12 +18,13 @@ from haiku_edge.export.dataset import open_dataset
 from haiku_edge.runtime.bundle import open_bundle
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
-from .progress import TerminalProgress
+from .progress import on_terminal
 
 
 def run_build(regions: Path, out: Path, settings: RegionSettings) -> None:
     """Cut regions into an atlas folder."""
-    report = build_from_regions(regions, out, settings, progress=_progress())
+    with on_terminal() as progress:
+        report = build_from_regions(regions, out, settings, progress=progress)
     used = sum(count > 0 for count in report.regions.values())
     typer.echo(f"{out}: {report.patches} patches of {used} regions, {len(report.skipped)} regions gave none.")
     for region, why in report.skipped.items():
@@ -35,7 +36,8 @@ def run_build(regions: Path, out: Path, settings: RegionSettings) -> None:
 
 def run_add(bundle: Path | None, folder: Path, out: Path, mpp: float | None, settings: AddSettings) -> None:
     """Write a bundle with a dataset's patches as evidence."""
-    manifest = add_to_bundle(open_bundle(bundle), open_dataset(folder, mpp=mpp), out, settings, progress=_progress())
+    with on_terminal() as progress:
+        manifest = add_to_bundle(open_bundle(bundle), open_dataset(folder, mpp=mpp), out, settings, progress=progress)
     atlas, calibration = manifest.need_atlas(), manifest.calibration
     patients = 0 if calibration is None else calibration.patients
     typer.echo(
@@ -46,7 +48,8 @@ def run_add(bundle: Path | None, folder: Path, out: Path, mpp: float | None, set
 
 def run_verify(path: Path | None) -> bool:
     """Check an atlas; whether everything is as it should be."""
-    checks = verify_atlas(path, _progress())
+    with on_terminal() as progress:
+        checks = verify_atlas(path, progress)
     for check in checks:
         typer.echo(f"{'ok' if check.passed else 'FAILED':6}  {check.name}: {check.finding}")
     typer.echo(RESEARCH_USE_ONLY)
@@ -74,7 +77,3 @@ def _rows(info: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]
         else:
             shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
             yield before + key.replace("_", " "), shown
-
-
-def _progress() -> TerminalProgress:
-    return TerminalProgress(Console(stderr=True))

@@ -22,7 +22,7 @@ from haiku_edge.runtime.counterfactual.schema import EXPLORATORY, MarkerChange
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 from haiku_edge.runtime.report.document import document_json
 
-from .progress import TerminalProgress
+from .progress import on_terminal
 
 _SHOWN = 12
 
@@ -31,17 +31,13 @@ def run(
     slide: Path, notes: Path, sets: Sequence[str], options: CounterfactualOptions, *, as_json: bool
 ) -> Counterfactual:
     """Compare the evidence under both notes, show a short table, and name the report."""
-    terminal = Console(stderr=True)
-    progress = TerminalProgress(terminal)
-    try:
+    with on_terminal() as progress:
         done = counterfactual(slide, notes, sets, options, progress)
-    finally:
-        progress.finish()
     if as_json:
         typer.echo(document_json(done.result).decode(), nl=False)
     else:
         show(done.result, Console())
-    terminal.print(f"Report: {done.folder / 'report.html'}", highlight=False, soft_wrap=True, markup=False)
+    progress.say(f"Report: {done.folder / 'report.html'}")
     return done
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from haiku_edge.export.dataset import open_dataset
 from haiku_edge.export.embedding import embed_dataset
@@ -14,7 +13,7 @@ from haiku_edge.runtime.atomic import check_new_file
 from haiku_edge.runtime.bundle import open_bundle
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
-from .progress import TerminalProgress
+from .progress import on_terminal
 
 
 def run(
@@ -34,17 +33,18 @@ def run(
     """Embed a dataset with a bundle's towers, and write the cohort."""
     check_new_file(out, force=force)
     opened = open_bundle(bundle)
-    cohort = embed_dataset(
-        opened,
-        open_dataset(dataset, mpp=mpp),
-        TerminalProgress(Console(stderr=True)),
-        device=device,
-        threads=threads,
-        drop_unknown=drop_unknown,
-        any_mpp=any_mpp,
-        outcomes=outcomes,
-        hide=hide,
-    )
+    with on_terminal() as progress:
+        cohort = embed_dataset(
+            opened,
+            open_dataset(dataset, mpp=mpp),
+            progress,
+            device=device,
+            threads=threads,
+            drop_unknown=drop_unknown,
+            any_mpp=any_mpp,
+            outcomes=outcomes,
+            hide=hide,
+        )
     write_cohort(out, cohort)
     patients = len(set(cohort.patients.tolist()))
     typer.echo(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 
 from haiku_edge.export.engines.prepare import Prepared, prepare
 from haiku_edge.export.engines.verify import verify_engines
@@ -22,7 +21,7 @@ from haiku_edge.runtime.engine.timing_cache import is_timing_cache
 from haiku_edge.runtime.errors import DeviceUnavailableError, EngineGateError, UsageError
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
-from .progress import TerminalProgress
+from .progress import on_terminal
 
 _PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 _MEBIBYTE, _GIBIBYTE = 1 << 20, 1 << 30
@@ -104,21 +103,21 @@ def run_build(bundle: Path | None, which: Which, threads: int | None, *, rebuild
     """
     opened = open_bundle(bundle)
     which.check(opened)
-    progress = TerminalProgress(Console(stderr=True))
     made: list[Prepared] = []
-    for prepared in prepare(
-        opened,
-        towers=which.towers,
-        engines=which.engines,
-        precisions=which.precisions,
-        threads=threads,
-        rebuild=rebuild,
-        stripped=which.stripped,
-        progress=progress,
-    ):
-        made.append(prepared)
-        if not as_json:
-            typer.echo(_outcome(prepared))
+    with on_terminal() as progress:
+        for prepared in prepare(
+            opened,
+            towers=which.towers,
+            engines=which.engines,
+            precisions=which.precisions,
+            threads=threads,
+            rebuild=rebuild,
+            stripped=which.stripped,
+            progress=progress,
+        ):
+            made.append(prepared)
+            if not as_json:
+                typer.echo(_outcome(prepared))
     EngineCache().prune()
     if as_json:
         _print_json({"bundle": opened.digest, "engines": [asdict(each) for each in made]})

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import cast, get_args
 
 import typer
-from rich.console import Console
 
 from haiku_edge.export.graph import Storage
 from haiku_edge.export.haiku import Exported, export_haiku
@@ -18,7 +17,7 @@ from haiku_edge.runtime.bundle import open_bundle
 from haiku_edge.runtime.errors import StoppedError, UsageError
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
-from .progress import TerminalProgress
+from .progress import on_terminal
 
 
 def run_haiku(
@@ -34,20 +33,16 @@ def run_haiku(
     """Export a checkpoint, and say what was made."""
     if storage not in get_args(Storage):
         raise UsageError(f"--storage {storage} is none of {', '.join(get_args(Storage))}.")
-    progress = TerminalProgress(Console(stderr=True))
-    with stoppable():
-        try:
-            exported = export_haiku(
-                checkpoint,
-                out,
-                atlas=atlas,
-                storage=cast(Storage, storage),
-                markers=markers,
-                progress=progress,
-                force=force,
-            )
-        finally:
-            progress.finish()
+    with stoppable(), on_terminal() as progress:
+        exported = export_haiku(
+            checkpoint,
+            out,
+            atlas=atlas,
+            storage=cast(Storage, storage),
+            markers=markers,
+            progress=progress,
+            force=force,
+        )
     digest = open_bundle(out).digest
     if as_json:
         typer.echo(json.dumps(_as_json(exported, out, digest), indent=2, ensure_ascii=False))

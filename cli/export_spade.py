@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import typer
-from rich.console import Console
 
 from haiku_edge.export.graph import Storage
 from haiku_edge.export.spade.export import ExportedSpade, SpadeExportOptions, export_spade
@@ -16,7 +15,7 @@ from haiku_edge.runtime.errors import PanelError, UsageError
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
 from .export import stoppable
-from .progress import TerminalProgress
+from .progress import on_terminal
 
 MOST_NAMES = 50_000
 """Genes that a file may name: more than a genome has."""
@@ -45,12 +44,8 @@ def _genes(given: str) -> int | tuple[str, ...]:
 
 def run_spade(checkpoint: Path, encoder: Path | None, out: Path, options: SpadeExportOptions, *, as_json: bool) -> None:
     """Export a mixture, and say what was made."""
-    progress = TerminalProgress(Console(stderr=True))
-    with stoppable():
-        try:
-            exported = export_spade(checkpoint, encoder, out, options, progress)
-        finally:
-            progress.finish()
+    with stoppable(), on_terminal() as progress:
+        exported = export_spade(checkpoint, encoder, out, options, progress)
     digest = open_bundle(out).digest
     if as_json:
         typer.echo(json.dumps(_as_json(exported, out, digest), indent=2, ensure_ascii=False))

@@ -19,7 +19,7 @@ from haiku_edge.runtime.report.heads import answer, metrics_in_words
 from haiku_edge.runtime.report.schema import Biomarker, Result
 from haiku_edge.runtime.report.schema_spatial import Gene, SpatialSection
 
-from .progress import TerminalProgress
+from .progress import on_terminal
 
 _MOST_GENES = 12
 """Genes on the terminal: those farthest from average. result.json has all."""
@@ -27,17 +27,13 @@ _MOST_GENES = 12
 
 def run(slide: Path, notes: Path | None, options: PredictOptions, *, as_json: bool) -> Prediction:
     """Predict, show a short table, and name the report."""
-    terminal = Console(stderr=True)
-    progress = TerminalProgress(terminal)
-    try:
+    with on_terminal() as progress:
         prediction = predict(slide, notes, options, progress)
-    finally:
-        progress.finish()
     if as_json:
         typer.echo(document_json(prediction.result).decode(), nl=False)
     else:
         show(prediction.result, Console())
-    terminal.print(f"Report: {prediction.folder / 'report.html'}", highlight=False, soft_wrap=True, markup=False)
+    progress.say(f"Report: {prediction.folder / 'report.html'}")
     return prediction
 
 

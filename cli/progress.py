@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -14,6 +17,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+
+@contextmanager
+def on_terminal() -> Iterator[TerminalProgress]:
+    """Progress on standard error, whose bar has ended when the block ends, however it ends."""
+    progress = TerminalProgress(Console(stderr=True))
+    try:
+        yield progress
+    finally:
+        progress.finish()
 
 
 class _Rate(ProgressColumn):

@@ -16,12 +16,13 @@ from haiku_edge.export.spatial import SpotDataset, open_spots
 from haiku_edge.export.spatial.build import SpotSettings, build_spots
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
-from .progress import TerminalProgress
+from .progress import on_terminal
 
 
 def run_build(table: Path, out: Path, settings: SpotSettings) -> None:
     """Make a dataset of spots."""
-    dataset, report = build_spots(table, out, settings, progress=TerminalProgress(Console(stderr=True)))
+    with on_terminal() as progress:
+        dataset, report = build_spots(table, out, settings, progress=progress)
     typer.echo(
         f"{out}: {sum(report.spots.values())} spots of {len(dataset.sections)} sections, {report.genes} genes of "
         f"{report.common} in common, patches of {dataset.size} px at {dataset.mpp:g} µm/px."

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from haiku_edge.export.checkpoint.known import read_known
 from haiku_edge.export.checkpoint.spade import SpadeCheckpoint, read_spade
@@ -18,7 +17,7 @@ from haiku_edge.runtime.atomic import check_new_file
 from haiku_edge.runtime.errors import UsageError
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
-from .progress import TerminalProgress
+from .progress import on_terminal
 
 
 def run_embed(
@@ -28,13 +27,10 @@ def run_embed(
     check_new_file(out, force=force)
     named = read_mixtures(mixtures)
     spots = open_spots(dataset)
-    progress = TerminalProgress(Console(stderr=True))
-    for remark in remarks_on_known(mixtures, {section.patient for section in spots.sections}):
-        progress.say(remark)
-    try:
+    with on_terminal() as progress:
+        for remark in remarks_on_known(mixtures, {section.patient for section in spots.sections}):
+            progress.say(remark)
         cohort = represent_spots(spots, open_training_encoder(encoder, spots.mpp), named, features, progress=progress)
-    finally:
-        progress.finish()
     write_spot_cohort(out, cohort)
     typer.echo(f"{out}: {len(cohort):,} spots, {len(cohort.genes)} genes, as {', '.join(cohort.vectors)}.")
     typer.echo(RESEARCH_USE_ONLY)

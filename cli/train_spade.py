@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import typer
-from rich.console import Console
 
 from haiku_edge.export.spade.stage import SpadeOptions, TrainedSpade, train_spade
 from haiku_edge.export.spade.tower import open_training_encoder
@@ -17,7 +16,7 @@ from haiku_edge.export.training.run_folder import RUN_FILE
 from haiku_edge.runtime.errors import UsageError
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
-from .progress import TerminalProgress
+from .progress import on_terminal
 
 
 def number_of_experts(text: str) -> int | Literal["elbow"]:
@@ -37,18 +36,16 @@ def run_spade(
     dataset: Path, encoder: Path | None, out: Path, options: SpadeOptions, *, resume: bool, force: bool
 ) -> None:
     """Train the experts, and say how it went."""
-    progress = TerminalProgress(Console(stderr=True))
-    try:
-        done = train_spade(
-            dataset, _encoder(encoder, dataset, options), out, options, progress, resume=resume, force=force
-        )
-    except KeyboardInterrupt:
-        progress.finish()
-        if (out / RUN_FILE).exists():
-            progress.say(f"Stopped. {out} keeps what is finished; go on with the same command and --resume.")
-        raise
-    finally:
-        progress.finish()
+    with on_terminal() as progress:
+        try:
+            done = train_spade(
+                dataset, _encoder(encoder, dataset, options), out, options, progress, resume=resume, force=force
+            )
+        except KeyboardInterrupt:
+            progress.finish()
+            if (out / RUN_FILE).exists():
+                progress.say(f"Stopped. {out} keeps what is finished; go on with the same command and --resume.")
+            raise
     for line in (*_lines(done), RESEARCH_USE_ONLY):
         typer.echo(line)
 
