@@ -91,7 +91,7 @@ bundle: $(VENV)/.installed ## Remake the embedded bundle from nothing (under an 
 	$(VENV)/bin/python -m haiku_edge.export.embedded --out engines/embedded --seed $(SEED)
 
 .PHONY: bundle-spade
-bundle-spade: $(VENV)/.installed ## Remake the embedded SPADE bundle: spots, experts, baselines (half an hour on 2 cores)
+bundle-spade: $(VENV)/.installed ## Remake the embedded SPADE bundle: spots, experts, baselines (an hour on 2 cores)
 	$(VENV)/bin/python -m haiku_edge.export.embedded_spade --host engines/embedded --out engines/embedded_spade --seed $(SEED)
 
 demo/demo.svs: | $(LEAN)/.installed
