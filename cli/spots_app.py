@@ -26,6 +26,14 @@ def build(
     least_common_genes: Annotated[
         int, typer.Option("--least-common-genes", min=1, help="A section that would leave fewer in common is left out.")
     ] = 10_000,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            "--like",
+            help="Dataset whose genes to take instead, as one that experts learned from: they can then read both.",
+            show_default=False,
+        ),
+    ] = None,
     size: Annotated[int, typer.Option("--size", min=16, max=4096, help="Side of a patch, pixels.")] = 224,
     mpp: Annotated[float, typer.Option("--mpp", min=0.05, max=100, help="µm per pixel of a patch.")] = 0.5,
     threads: ThreadsOption = None,
@@ -38,11 +46,13 @@ def build(
     with reported(debug):
         if not in_child():
             raise typer.Exit(run_in_child("haiku_edge.cli", sys.argv[1:], reading_spots(table.name)))
+        from haiku_edge.export.spatial import open_spots
         from haiku_edge.export.spatial.build import SpotSettings
 
         from .spots import run_build
 
-        run_build(table, out, SpotSettings(genes_per_section, least_common_genes, size, mpp, threads, force))
+        genes = None if like is None else open_spots(like).genes
+        run_build(table, out, SpotSettings(genes_per_section, least_common_genes, size, mpp, threads, force, genes))
 
 
 @app.command()
@@ -62,6 +72,9 @@ def embed(
     features: Annotated[
         Path | None, typer.Option("--features", help="Folder that keeps image features.", show_default=False)
     ] = None,
+    genes: Annotated[
+        str, typer.Option("--genes", help="How many genes to keep, the most variable; or a file with their names.")
+    ] = "200",
     force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -69,7 +82,7 @@ def embed(
     with reported(debug):
         from .spots_embed import run_embed
 
-        run_embed(dataset, out, mixture, encoder, features, force=force)
+        run_embed(dataset, out, mixture, encoder, features, genes, force=force)
 
 
 @app.command()

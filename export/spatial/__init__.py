@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .dataset import SpotDataset, open_spots, write_spots
-from .genes import log_normalise
+from .genes import log_normalise, log_normalise_sparse
 from .section_file import decode_patch, encode_patch
 from .types import DatasetSection, SectionSpots, SpotSection
 
@@ -15,6 +15,7 @@ __all__ = [
     "decode_patch",
     "encode_patch",
     "log_normalise",
+    "log_normalise_sparse",
     "open_spots",
     "write_spots",
 ]

@@ -61,14 +61,19 @@ def from_table(table: Any, name: str) -> SpotSource:
     """The spots in tissue of an AnnData object that has places of its own.
 
     Raises:
-        UnreadableDatasetError: It has no places, or holds no raw counts.
+        UnreadableDatasetError: It has no places, they are no numbers, or it holds no raw counts.
     """
     if SPATIAL not in table.obsm:
         raise UnreadableDatasetError(
             f"{name} has no coordinates: obsm['{SPATIAL}'] is missing. Write it with the places of its spots, in "
             "pixels of the full-resolution image."
         )
-    places = np.asarray(table.obsm[SPATIAL], np.float64)
+    try:
+        places = np.asarray(table.obsm[SPATIAL], np.float64)
+    except (TypeError, ValueError):
+        raise UnreadableDatasetError(
+            f"The coordinates of {name} are no numbers. Write pixels of the full-resolution image to obsm['{SPATIAL}']."
+        ) from None
     if places.ndim != 2 or places.shape[1] < 2:
         raise UnreadableDatasetError(f"The coordinates of {name} are {places.shape}; two a spot are needed, x and y.")
     return source_of(table, places[:, :2], name)
@@ -125,7 +130,8 @@ def _names(var: Any) -> list[str]:
 def _in_tissue(table: Any) -> NDArray[np.bool_]:
     if "in_tissue" not in table.obs:
         return np.ones(table.n_obs, bool)
-    return np.asarray(table.obs["in_tissue"].astype(str).isin(("1", "1.0", "True")), bool)
+    told = table.obs["in_tissue"].astype(str).str.strip().str.lower()
+    return np.asarray(told.isin(("1", "1.0", "true")), bool)
 
 
 def _with_slide(source: SpotSource, path: Path) -> SpotSource:

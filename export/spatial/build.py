@@ -36,6 +36,7 @@ class SpotSettings:
         mpp: Micrometres per pixel of a patch.
         threads: Threads that read slides; None takes all cores that this process may use.
         force: Replace an older dataset.
+        genes: Genes to take, as those of a dataset that experts learned from; None chooses the most variable.
     """
 
     genes_per_section: int = PER_SECTION
@@ -44,6 +45,7 @@ class SpotSettings:
     mpp: float = MPP
     threads: int | None = None
     force: bool = False
+    genes: tuple[str, ...] | None = None
 
 
 @dataclass
@@ -138,7 +140,9 @@ def _share_genes(
 def _choose_genes(
     rows: Sequence[CohortRow], common: CommonGenes, settings: SpotSettings, progress: Progress
 ) -> tuple[str, ...]:
-    """The union of each section's most variable genes, in the order of the common genes."""
+    """The genes that were asked for, or the union of each section's most variable ones, in the common genes' order."""
+    if settings.genes is not None:
+        return _check_genes(settings.genes, common)
     wanted: set[str] = set()
     progress.start("Choosing variable genes", len(rows))
     for row in rows:
@@ -152,6 +156,17 @@ def _choose_genes(
     if not wanted:
         raise PanelError("No gene varies within a section, so there is nothing to choose. Check the counts.")
     return tuple(gene for gene in common.genes if gene in wanted)
+
+
+def _check_genes(genes: tuple[str, ...], common: CommonGenes) -> tuple[str, ...]:
+    """The genes, all of which are among the common ones."""
+    missing = sorted(set(genes) - set(common.genes))
+    if missing:
+        raise PanelError(
+            f"{len(missing)} of the {len(genes)} genes asked for are not in every section ({', '.join(missing[:3])}…). "
+            "Leave out the sections that lack them, or learn and compare with genes that all have."
+        )
+    return genes
 
 
 def _cut_sections(
@@ -182,7 +197,7 @@ def image_of(section: SpotSection) -> Path:
 
 def _selection(settings: SpotSettings, report: SpotReport) -> dict[str, Any]:
     return {
-        "variable_genes_per_section": settings.genes_per_section,
+        "variable_genes_per_section": settings.genes_per_section if settings.genes is None else None,
         "least_common_genes": settings.least_common_genes,
         "common_genes": report.common,
         "left_out": dict(report.left_out),

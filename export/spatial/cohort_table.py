@@ -50,10 +50,8 @@ def read_cohort(path: Path) -> tuple[CohortRow, ...]:
         CohortError: A patient is called by a person's name.
     """
     delimiter = "\t" if path.suffix.casefold() in _TABBED else ","
-    rows = tuple(_row(path, row) for row in read_rows(path, NEEDED, delimiter))
-    names = [row.section for row in rows]
-    if not rows or len(set(names)) < len(names):
-        raise UnreadableDatasetError(f"{path.name} names no section, or one twice. Give each a row and its own name.")
+    rows = tuple(_row(path, row, place) for place, row in enumerate(read_rows(path, NEEDED, delimiter), 1))
+    _need_sections(path, [row.section for row in rows])
     refuse_person_names(
         (row.patient for row in rows),
         path.name,
@@ -78,10 +76,25 @@ def remarks_on_cohort(rows: tuple[CohortRow, ...]) -> tuple[str, ...]:
     return tuple(remarks)
 
 
-def _row(table: Path, row: dict[str, str]) -> CohortRow:
+def _need_sections(table: Path, names: list[str]) -> None:
+    """See that there is a section, and each once; rows are counted from 1, without the header and empty lines."""
+    if not names:
+        raise UnreadableDatasetError(f"{table.name} names no section. Give each a row below the header.")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        places = [str(place) for place, name in enumerate(names, 1) if name == twice]
+        raise UnreadableDatasetError(
+            f"{table.name} names the section {twice} more than once, in the rows {', '.join(places)} below the header. "
+            "Give each section one row and its own name."
+        )
+
+
+def _row(table: Path, row: dict[str, str], place: int) -> CohortRow:
     section = row["section"]
     if not section or any(character in section for character in "/\\\0"):
-        raise UnreadableDatasetError(f"{table.name} has a row without a section's name, or with a '/' in it.")
+        raise UnreadableDatasetError(
+            f"Row {place} below the header of {table.name} has no section's name, or one with a slash. Name it."
+        )
     if empty := next((column for column in NEEDED if not row[column]), None):
         raise UnreadableDatasetError(f"The section {section} has no {empty} in {table.name}. Fill the column.")
     return CohortRow(

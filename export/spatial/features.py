@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -17,8 +17,7 @@ from haiku_edge.runtime.atomic import atomic_write, make_directory
 from haiku_edge.runtime.bundle import Bundle
 from haiku_edge.runtime.engine import Engine, open_tower
 from haiku_edge.runtime.engine.model import tower_digest
-from haiku_edge.runtime.engine.open import plain_engine
-from haiku_edge.runtime.errors import BundleContentError, PatchShapeError, UnreadableDatasetError
+from haiku_edge.runtime.errors import PatchShapeError, UnreadableDatasetError
 from haiku_edge.runtime.inference import Progress, Silent
 
 from .dataset import SpotDataset
@@ -98,29 +97,6 @@ def engine_encoder(bundle: Bundle, mpp: float, *, device: str = "auto", threads:
         )
     engine = open_tower(bundle, tower, device=device, threads=threads, kept=True)
     return EngineEncoder(tower_digest(bundle, tower), tower.tile_size, engine)
-
-
-def graph_encoder(
-    graph: bytes, weights: Mapping[str, bytes] | None = None, *, threads: int | None = None
-) -> EngineEncoder:
-    """An ONNX graph as an encoder: `tiles` uint8 (n, s, s, 3) → `vector` float32 (n, D).
-
-    Args:
-        graph: Its bytes.
-        weights: Bytes of the files that it keeps weights in, by the names that it gives them.
-        threads: Threads to compute with; None takes all cores.
-
-    Raises:
-        BundleContentError: It is no such graph.
-    """
-    engine = plain_engine(graph, weights=weights, threads=threads)
-    shape = engine.spec.inputs.get("tiles", ("", ()))[1]
-    if len(shape) != 4 or shape[1] is None or shape[1] != shape[2]:
-        raise BundleContentError("The graph takes no square tiles. Export the encoder again.")
-    content = hashlib.sha256(graph)
-    for name, data in sorted((weights or {}).items()):
-        content.update(name.encode() + hashlib.sha256(data).digest())
-    return EngineEncoder(content.hexdigest(), shape[1], engine)
 
 
 def section_features(

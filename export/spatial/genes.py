@@ -34,7 +34,18 @@ def log_normalise(counts: csr_matrix, library: NDArray[np.float32]) -> NDArray[n
     Returns:
         (n, g) float32.
     """
-    return np.asarray(np.log1p(counts.toarray() * _scale(library)[:, None]), np.float32)
+    return np.asarray(log_normalise_sparse(counts, library).toarray(), np.float32)
+
+
+def log_normalise_sparse(counts: csr_matrix, library: NDArray[np.float32]) -> csr_matrix:
+    """`log_normalise` of what is not zero alone: the same numbers, (n, g) float32, columns of a row in order."""
+    out = csr_matrix(counts, copy=True)
+    out.sum_duplicates()
+    values = np.repeat(_scale(library), np.diff(out.indptr))
+    values *= out.data
+    out.data = np.log1p(values, out=values).astype(np.float32)
+    out.eliminate_zeros()
+    return out
 
 
 def library_of(counts: csr_matrix) -> NDArray[np.float32]:

@@ -76,14 +76,16 @@ def make_source(
     Args:
         genes: Names, g.
         spots: Barcodes, n.
-        places: (n, 2) centres (x, y), pixels of the full-resolution image.
+        places: (n, 2) centres (x, y), pixels of the full-resolution image; `check_section` refuses those that are no
+            numbers.
         counts: (n, g).
         mpp: Micrometres per pixel of that image.
         picture: A smaller version of it, and its pixels per full-resolution pixel.
     """
     names, merged = sum_duplicates(genes, counts)
-    x, y = np.asarray(places, np.float32).T
-    own = None if picture is None else OwnPicture(picture[0], x * picture[1], y * picture[1], picture[1])
+    with np.errstate(over="ignore"):  # what float32 does not hold is refused with the other places that are no numbers
+        x, y = np.asarray(places, np.float32).T
+        own = None if picture is None else OwnPicture(picture[0], x * picture[1], y * picture[1], picture[1])
     return SpotSource(names, np.array(spots, np.str_), x, y, merged, mpp, own, len(genes) - len(names))
 
 
@@ -152,6 +154,8 @@ def fault_of_counts(counts: csr_matrix) -> str | None:
 def grid_mpp(places: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any]) -> float | None:
     """Micrometres per pixel, from where the spots of a Visium grid lie in the image.
 
+    A spot whose place or row or column is no number is left out.
+
     Args:
         places: (n, 2) centres (x, y), pixels.
         rows: (n,) row of each spot on the grid.
@@ -160,13 +164,22 @@ def grid_mpp(places: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any]) ->
     Returns:
         None where the spots do not tell: too few, in one line, or not on such a grid.
     """
-    on_slide = np.stack([np.asarray(columns, np.float64) / 2, np.asarray(rows, np.float64) * np.sqrt(3) / 2], axis=1)
-    centred = on_slide - on_slide.mean(axis=0)
-    if len(centred) < 3 or np.linalg.matrix_rank(centred) < 2:
+    known = _numbers(np.column_stack([places, columns, rows]))
+    if len(known) < 3:
         return None
-    pixels = np.asarray(places, np.float64)
+    pixels, on_slide = known[:, :2], known[:, 2:] * [1 / 2, np.sqrt(3) / 2]
+    centred = on_slide - on_slide.mean(axis=0)
+    if np.linalg.matrix_rank(centred) < 2:
+        return None
     fitted = np.linalg.lstsq(centred, pixels - pixels.mean(axis=0), rcond=None)[0]
     longest, shortest = np.linalg.svd(fitted, compute_uv=False).tolist()
     if not shortest > 0 or longest / shortest > _MOST_SKEW:
         return None
     return float(PITCH_UM / np.sqrt(longest * shortest))
+
+
+def _numbers(table: NDArray[Any]) -> NDArray[np.float64]:
+    """The rows of a table that hold only numbers, and none that is too large for float32."""
+    values = np.asarray(table, np.float64)
+    kept: NDArray[np.float64] = values[(np.abs(values) <= np.finfo(np.float32).max).all(axis=1)]
+    return kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -51,7 +52,7 @@ def read_visium(path: Path) -> SpotSource:
         scales = _read_scales(folder / SPATIAL)
     except UnreadableDatasetError:
         raise
-    except (OSError, ValueError, LookupError, TypeError, EOFError, UnicodeError, pa.ArrowException) as error:
+    except Exception as error:  # a damaged file can fail in any way
         raise UnreadableDatasetError(
             f"{path.name} can't be read as a Space Ranger folder ({type(error).__name__}: {error}). Copy it again, or "
             "have Space Ranger write it again."
@@ -151,7 +152,16 @@ def _read_positions(folder: Path) -> dict[str, NDArray[Any]]:
 def _read_scales(folder: Path) -> dict[str, float]:
     path = folder / "scalefactors_json.json"
     scales = json.loads(path.read_bytes()) if path.is_file() else {}
-    return {str(key): float(value) for key, value in scales.items() if isinstance(value, int | float) and value > 0}
+    if not isinstance(scales, dict):
+        raise UnreadableDatasetError(
+            f"{path.name} holds no names with numbers, as Space Ranger writes them. Copy it again, or remove it and "
+            "give the resolution in the column mpp."
+        )
+    return {
+        str(key): float(value)
+        for key, value in scales.items()
+        if isinstance(value, int | float) and 0 < value <= sys.float_info.max
+    }
 
 
 def _resolution(scales: dict[str, float], places: dict[str, NDArray[Any]]) -> float | None:

@@ -185,6 +185,10 @@ def _break(table: Path, fault: str) -> None:
         text = text.replace("P1", "Jane Smith")
     elif fault == "twice":
         text = text.replace("S2", "S1")
+    elif fault == "no name":
+        text = text.replace("S2", "")
+    elif fault == "header alone":
+        text = text.splitlines()[0]
     elif fault == "no file":
         text = text.replace("two.h5ad", "five.h5ad")
     elif fault == "no organ":
@@ -201,7 +205,9 @@ def _break(table: Path, fault: str) -> None:
         ("no resolution", MissingResolutionError, "column mpp"),
         ("genes apart", PanelError, "don't meet"),
         ("person", CohortError, "column patient"),
-        ("twice", UnreadableDatasetError, "one twice"),
+        ("twice", UnreadableDatasetError, r"section S1 more than once, in the rows 1, 2 below the header"),
+        ("no name", UnreadableDatasetError, r"Row 2 below the header of .*\.csv has no section's name"),
+        ("header alone", UnreadableDatasetError, "names no section"),
         ("no file", UnreadableDatasetError, "is not there"),
         ("no organ", UnreadableDatasetError, "has no organ"),
     ],
@@ -268,3 +274,16 @@ def test_an_unreadable_part_of_a_slide_is_no_patch(table: Path) -> None:
     with pytest.raises((CorruptSlideError, UnreadableDatasetError)):
         built(table)
     assert not (table.parent / "spots").exists()
+
+
+def test_another_dataset_can_give_the_genes(table: Path, dataset: SpotDataset, tmp_path: Path) -> None:
+    genes = (dataset.genes[3], dataset.genes[0])
+    made, report = build_spots(table, tmp_path / "like", replace(SETTINGS, genes=genes))
+    assert made.genes == genes and report.genes == 2
+    columns = [dataset.genes.index(gene) for gene in genes]
+    for section in dataset.sections:
+        expected = dataset.read(section.section).counts[:, columns].toarray()
+        assert np.array_equal(made.read(section.section).counts.toarray(), expected)
+    with pytest.raises(PanelError, match="1 of the 3 genes asked for"):
+        build_spots(table, tmp_path / "none", replace(SETTINGS, genes=(*genes, "NO-SUCH-GENE")))
+    assert not (tmp_path / "none").exists()

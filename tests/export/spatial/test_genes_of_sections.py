@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, random_array
 
-from haiku_edge.export.spatial import log_normalise
+from haiku_edge.export.spatial import log_normalise, log_normalise_sparse
 from haiku_edge.export.spatial.genes import common_genes, library_of, most_variable, variability
 from haiku_edge.runtime.errors import PanelError
 
@@ -77,3 +79,36 @@ def test_a_section_that_would_leave_too_few_genes_does_not_join() -> None:
 def test_names_that_do_not_meet_are_refused(second: str, least: int, words: str) -> None:
     with pytest.raises(PanelError, match=words):
         common_genes([("one", tuple("ABC")), ("two", tuple(second))], least)
+
+
+def _few_counts(spots: int, genes: int) -> csr_matrix:
+    """Counts of which 2 % are not 0."""
+    rng = np.random.default_rng(2)
+    held = random_array((spots, genes), density=0.02, rng=rng, data_sampler=lambda size: rng.integers(1, 90, size))
+    return csr_matrix(held.astype(np.float32))
+
+
+def test_sparse_and_dense_values_are_bit_for_bit_those_of_the_dense_formula_in_double_precision() -> None:
+    counts = _few_counts(300, 700)
+    library = library_of(counts) + np.arange(300, dtype=np.float32)
+    library[7] = 0
+    scale = np.divide(1e4, library, out=np.zeros(300), where=library > 0)
+    wanted = np.log1p(counts.toarray().astype(np.float64) * scale[:, None]).astype(np.float32)
+    sparse = log_normalise_sparse(counts, library)
+    dense = csr_matrix(wanted)
+    for part in ("data", "indices", "indptr"):
+        np.testing.assert_array_equal(getattr(sparse, part), getattr(dense, part))
+    np.testing.assert_array_equal(log_normalise(counts, library), wanted)
+    turned = csr_matrix((counts.data[::-1], counts.indices[::-1], counts.nnz - counts.indptr[::-1]), counts.shape)
+    np.testing.assert_array_equal(log_normalise(turned, library[::-1]), wanted[::-1])
+
+
+def test_counts_that_are_mostly_nothing_are_normalised_without_room_for_all_of_them() -> None:
+    counts = _few_counts(2000, 4000)
+    library, whole = library_of(counts), 2000 * 4000 * 4
+    for normalise, most in ((log_normalise_sparse, whole / 4), (log_normalise, 1.3 * whole)):
+        tracemalloc.start()
+        normalise(counts, library)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < most

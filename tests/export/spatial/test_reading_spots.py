@@ -10,7 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from haiku_edge.export.spatial.open import read_source
+from haiku_edge.export.spatial.anndata_file import from_table
+from haiku_edge.export.spatial.cohort_table import CohortRow
+from haiku_edge.export.spatial.open import read_section, read_source
 from haiku_edge.export.spatial.source import SpotSource, grid_mpp
 from haiku_edge.runtime.errors import PanelError, UnreadableDatasetError
 
@@ -57,6 +59,68 @@ def test_the_resolution_of_a_grid_is_that_of_its_pitch_however_it_is_turned(angl
     assert grid_mpp(turned, drawn.rows, drawn.columns) == pytest.approx(MPP)
     assert grid_mpp(turned * [1, 1.1], drawn.rows, drawn.columns) is None
     assert grid_mpp(turned[:5], drawn.rows[:5], drawn.columns[:5]) is None
+
+
+def write_layout(tmp_path: Path, drawn: Drawn, layout: str) -> Path:
+    """The section in one of the layouts whose places are plain numbers."""
+    if layout == "Space Ranger":
+        return write_space_ranger(tmp_path / "s", drawn)
+    as_anndata(drawn).write_h5ad(tmp_path / "s.h5ad")
+    return tmp_path / "s.h5ad"
+
+
+@pytest.mark.parametrize("layout", ["Space Ranger", "AnnData"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -1e300])
+def test_a_place_outside_the_tissue_that_is_no_number_changes_nothing(
+    tmp_path: Path, layout: str, number: float
+) -> None:
+    drawn = draw()
+    outside = drawn.in_tissue == 0
+    broken = replace(drawn, x=np.where(outside, number, drawn.x))
+    source = read_source(write_layout(tmp_path, broken, layout), "s")
+    assert_same(source, drawn)
+    assert source.mpp == pytest.approx(MPP)
+
+
+@pytest.mark.parametrize("layout", ["Space Ranger", "AnnData"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -1e300])
+def test_a_place_in_the_tissue_that_is_no_number_is_refused_as_that(tmp_path: Path, layout: str, number: float) -> None:
+    drawn = draw()
+    inside = np.flatnonzero(drawn.in_tissue)[4]
+    broken = replace(drawn, y=np.where(np.arange(len(drawn.y)) == inside, number, drawn.y))
+    row = CohortRow("s", "P1", "lung", write_layout(tmp_path, broken, layout), None, None, {})
+    with pytest.raises(UnreadableDatasetError, match="The section s has spots whose place is no number"):
+        read_section(row)
+
+
+def test_places_in_words_are_refused_as_that(tmp_path: Path) -> None:
+    table = as_anndata(draw())
+    table.obsm["spatial"] = np.full(table.obsm["spatial"].shape, "here")
+    with pytest.raises(UnreadableDatasetError, match="coordinates of s are no numbers"):
+        from_table(table, "s")
+
+
+@pytest.mark.parametrize(("yes", "no"), [("true", "false"), ("True", "False"), ("TRUE", "FALSE"), ("1", "0")])
+def test_in_tissue_is_understood_in_words(tmp_path: Path, yes: str, no: str) -> None:
+    drawn, table = draw(), as_anndata(draw())
+    table.obs["in_tissue"] = np.where(drawn.in_tissue == 1, yes, no)
+    table.write_h5ad(tmp_path / "s.h5ad")
+    assert_same(read_source(tmp_path / "s.h5ad", "s"), drawn)
+
+
+@pytest.mark.parametrize("scales", ["[]", "null", '"0.5"', "3"])
+def test_scales_that_are_no_names_with_numbers_are_refused_as_that(tmp_path: Path, scales: str) -> None:
+    path = write_space_ranger(tmp_path / "s", draw())
+    (path / "spatial" / "scalefactors_json.json").write_text(scales)
+    with pytest.raises(UnreadableDatasetError, match=r"scalefactors_json\.json holds no names with numbers"):
+        read_source(path, "s")
+
+
+def test_a_scale_beyond_all_numbers_is_not_taken(tmp_path: Path) -> None:
+    path = write_space_ranger(tmp_path / "s", draw())
+    for scale in ("1e999", "1" + "0" * 400):
+        (path / "spatial" / "scalefactors_json.json").write_text(f'{{"microns_per_pixel": {scale}}}')
+        assert read_source(path, "s").mpp == pytest.approx(MPP)
 
 
 @pytest.mark.parametrize("where", ["X", "layer", "raw"])
@@ -148,7 +212,7 @@ def test_a_gene_without_a_name_is_refused_as_that(tmp_path: Path) -> None:
             read_source(path, "s")
 
 
-@pytest.mark.parametrize("damage", ["cut", "bad index", "other section", "no positions"])
+@pytest.mark.parametrize("damage", ["cut", "bad index", "other section", "no positions", "numbers"])
 def test_damaged_and_foreign_files_are_refused_without_a_crash(tmp_path: Path, damage: str) -> None:
     path = write_space_ranger(tmp_path / "s", draw())
     file = path / "filtered_feature_bc_matrix.h5"
@@ -156,6 +220,11 @@ def test_damaged_and_foreign_files_are_refused_without_a_crash(tmp_path: Path, d
         file.write_bytes(file.read_bytes()[:3000])
     elif damage == "no positions":
         (path / "spatial" / "tissue_positions.csv").unlink()
+    elif damage == "numbers":
+        with h5py.File(file, "a") as opened:
+            count = len(opened["matrix/barcodes"])
+            del opened["matrix/barcodes"]
+            opened["matrix/barcodes"] = np.arange(count)
     else:
         place, value = {"bad index": ("indices", 2_000_000_000), "other section": ("barcodes", b"GGGG-1")}[damage]
         with h5py.File(file, "a") as opened:
