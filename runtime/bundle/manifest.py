@@ -131,7 +131,7 @@ class Description(Section):
     def need_text(self) -> TextTower:
         """The text tower, or `BundleContentError`."""
         if self.text is None:
-            raise self._lacks("text tower", "It takes no notes; leave --clinical and --text out")
+            raise self._lacks("text tower", "It takes no notes; leave --clinical, --text and --text-weight out")
         return self.text
 
     def need_mif(self) -> MifTower:

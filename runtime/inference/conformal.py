@@ -27,6 +27,11 @@ def patient_quantile(scores: NDArray[np.floating], coverage: float) -> float:
     return float(known[rank - 1]) if 1 <= rank <= len(known) else float("inf")
 
 
+def least_patients(coverage: float) -> int:
+    """Fewest patients whose quantile, of a slide or of a tile, is finite: the least n with n / (n + 1) ≥ `coverage`."""
+    return int(np.ceil(coverage / (1 - coverage) - 1e-9))
+
+
 def tile_quantile(scores: NDArray[np.floating], patients: NDArray[np.str_], coverage: float) -> float:
     """Half width that covers one tile of a new patient with probability ≥ `coverage`.
 

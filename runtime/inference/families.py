@@ -12,7 +12,7 @@ from ..bundle.sections import HETower
 from ..engine import Engine
 from ..engine.fingerprint import cpu_threads
 from ..engine.model import SPADE
-from ..errors import UsageError
+from ..errors import BundleContentError, UsageError
 from .batching import Batching, batching
 from .joint import JointEngine, View
 from .model import Model, first_line, haiku_model
@@ -77,6 +77,8 @@ def _families_of(bundle: Bundle, options: PredictOptions) -> Families:
     wanted = options.family.replace("auto", bundle.manifest.family)
     if options.tower == "student" and "haiku" not in wanted:
         raise UsageError("SPADE has no student. Leave --tower out.")
+    if options.text_weight is not None:
+        check_reads_notes(bundle, proteins="haiku" in wanted, option="--text-weight")
     check_excluded(bundle, options.exclude_patients)
     spade = open_spade(bundle, options, threads) if "spade" in wanted else None
     haiku = haiku_model(bundle, options) if "haiku" in wanted else None
@@ -85,6 +87,25 @@ def _families_of(bundle: Bundle, options: PredictOptions) -> Families:
     engine, view = _join(towers)
     feeding = [batching(bundle, each.device.kind, section) for each, section in towers]
     return Families(bundle, haiku, spade, engine, view, min(feeding, key=lambda each: each.tiles), threads)
+
+
+def check_reads_notes(bundle: Bundle, *, proteins: bool, option: str) -> None:
+    """See that notes have a reader.
+
+    Args:
+        bundle: The bundle.
+        proteins: Whether Haiku is asked, which alone reads notes.
+        option: What was said of notes, for the message.
+
+    Raises:
+        BundleContentError: The bundle has no text tower, or SPADE alone is asked.
+    """
+    bundle.manifest.need_text()
+    if not proteins:
+        raise BundleContentError(
+            f"SPADE alone is asked of the bundle {bundle.manifest.name}, and it reads no notes. Leave {option} out, or "
+            "leave --family spade out."
+        )
 
 
 def _join(towers: list[tuple[Engine, HETower]]) -> tuple[Engine, View]:

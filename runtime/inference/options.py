@@ -26,8 +26,8 @@ class PredictOptions:
         name: Name that outputs bear in place of the slide's file name.
         device: auto, tensorrt, cuda or cpu.
         mpp: Micrometres per level-0 pixel, overriding what the slide says.
-        text_weight: Weight of the notes in the fused search, 0 to 1.
-        neighbours: Patches behind each tile.
+        text_weight: Weight of the notes in the fused search, 0 to 1; refused where nothing reads notes.
+        neighbours: Patches, and spots, behind each tile.
         exclude_patients: Atlas patients who may not be evidence.
         force: Replace a finished result.
         threads: Threads for decoding and for the engine; None takes all cores.

@@ -21,7 +21,7 @@ from .chunks import ChunkStore
 from .clock import StageClock
 from .embed import EmbeddedTiles, embed_tiles
 from .evidence import choose_tiles
-from .families import Families, open_families
+from .families import Families, check_reads_notes, open_families
 from .findings import AllFindings, Findings
 from .folder import output_folder
 from .head_findings import SlideVectors, ask_heads, tile_blocks
@@ -78,7 +78,7 @@ def predict(
         families = open_families(options)
     progress.say(families.first_line())
     with clock.stage("notes"):
-        notes = embed_notes(families.bundle, notes_path)
+        notes = _notes_of(families, notes_path)
     with contextlib.closing(open_slide(slide_path, mpp=options.mpp)) as slide:
         progress.start("Looking at the slide")
         with clock.stage("survey"):
@@ -111,6 +111,13 @@ def predict(
             files = write_outputs(folder, result, table, report_images(survey, pixels, findings))
             progress.finish()
     return Prediction(folder, result, table, files)
+
+
+def _notes_of(families: Families, path: Path | None) -> CaseNotes:
+    """The case's notes, once it is known that somebody reads them."""
+    if path is not None:
+        check_reads_notes(families.bundle, proteins=families.haiku is not None, option="--clinical")
+    return embed_notes(families.bundle, path)
 
 
 def find_everything(

@@ -113,6 +113,7 @@ def render_report(
         axis=axis,
         plot_width=PLOT_WIDTH,
         plots=[interval_plot(item, axis) for item in result.biomarkers],
+        intervals=any(item.low is not None and item.high is not None for item in result.biomarkers),
         overview={"uri": data_uri(webp(overview)), "width": overview.shape[1], "height": overview.shape[0]},
         grey=data_uri(webp(in_grey(resized_to(overview, 1, _GREY_AT_MOST)))),
         overlays=[

@@ -24,6 +24,7 @@ _KEY = (150, 20)
 
 _INK = (29, 37, 48)
 _MUTED = (82, 94, 109)
+_TISSUE = (190, 190, 190)
 
 
 def add_legend(picture: Image.Image, marker: str, result: Result, atlas: str = "the atlas") -> Image.Image:
@@ -34,7 +35,9 @@ def add_legend(picture: Image.Image, marker: str, result: Result, atlas: str = "
     draw.text((_MARGIN, top - 3), _writable(marker), fill=_INK, font=_font(20))
     draw.text((_MARGIN, top + 24), f"z, in standard deviations of {atlas}", fill=_MUTED, font=_font(12))
     _bar(canvas, draw, canvas.width - _MARGIN - _BAR[0], top)
-    _hatched_key(draw, canvas.width - _MARGIN - _BAR[0] - 130, top)
+    left = canvas.width - _MARGIN - _BAR[0] - 130
+    _hatched_key(draw, left, top, "no estimate")
+    _plain_key(draw, left, top + _KEY[1])
     _notice(draw, top + 52, result)
     return canvas
 
@@ -49,7 +52,8 @@ def add_key(
     draw = ImageDraw.Draw(canvas)
     top = picture.height + 14
     draw.text((_MARGIN, top - 3), _writable(title), fill=_INK, font=_font(20))
-    _hatched_key(draw, canvas.width - _MARGIN - 80, top, "not read")
+    _hatched_key(draw, canvas.width - _MARGIN - 250, top, "blurred or unreadable")
+    _plain_key(draw, canvas.width - _MARGIN - 80, top)
     for place, (colour, label) in enumerate(entries):
         left, up = _MARGIN + place % columns * _KEY[0], top + 28 + place // columns * _KEY[1]
         draw.rectangle((left, up, left + 17, up + 13), fill=colour, outline=_MUTED)
@@ -90,7 +94,7 @@ def _bar(canvas: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int) ->
         )
 
 
-def _hatched_key(draw: ImageDraw.ImageDraw, left: int, top: int, label: str = "no estimate") -> None:
+def _hatched_key(draw: ImageDraw.ImageDraw, left: int, top: int, label: str) -> None:
     right, bottom = left + 17, top + _BAR[1] - 1
     draw.rectangle((left, top, right, bottom), fill=HATCH[0], outline=_MUTED)
     for y in range(top + 1, bottom):
@@ -98,6 +102,12 @@ def _hatched_key(draw: ImageDraw.ImageDraw, left: int, top: int, label: str = "n
             if (x + y) % 6 < 3:
                 draw.point((x, y), fill=HATCH[1])
     draw.text((left + 25, top), label, fill=_INK, font=_font(12))
+
+
+def _plain_key(draw: ImageDraw.ImageDraw, left: int, top: int) -> None:
+    """What bears no colour: background, pen, folds, and a strip by the edge that is narrower than a tile."""
+    draw.rectangle((left, top, left + 17, top + _BAR[1] - 1), fill=_TISSUE, outline=_MUTED)
+    draw.text((left + 25, top), "not read", fill=_INK, font=_font(12))
 
 
 def _writable(text: str) -> str:

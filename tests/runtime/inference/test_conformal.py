@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from haiku_edge.runtime.inference.conformal import patient_quantile, patient_weights, tile_quantile
+from haiku_edge.runtime.inference.conformal import least_patients, patient_quantile, patient_weights, tile_quantile
 
 
 def test_patient_quantile_is_the_rank_that_the_theory_gives() -> None:
@@ -16,6 +16,15 @@ def test_patient_quantile_is_the_rank_that_the_theory_gives() -> None:
 def test_too_few_patients_give_no_interval() -> None:
     assert patient_quantile(np.ones(8), 0.9) == np.inf
     assert tile_quantile(np.ones(80), np.repeat([f"p{i}" for i in range(8)], 10), 0.9) == np.inf
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9, 0.95, 0.98])
+def test_an_interval_takes_as_many_patients_as_are_said_to_be_needed(coverage: float) -> None:
+    least = least_patients(coverage)
+    for count in (least - 1, least):
+        patients = np.array([f"p{i}" for i in range(count)])
+        widths = patient_quantile(np.ones(count), coverage), tile_quantile(np.ones(count), patients, coverage)
+        assert np.isfinite(widths).tolist() == [count == least] * 2
 
 
 def test_errors_that_are_not_known_do_not_count_as_patients() -> None:

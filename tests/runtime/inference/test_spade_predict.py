@@ -150,6 +150,16 @@ def test_the_report_is_written(found: Prediction) -> None:
     assert "research use only" in page.lower() and written["spatial"]["genes"]
 
 
+def test_genes_without_an_interval_are_told_of_first(found: Prediction) -> None:
+    """Six patients calibrate the small bundle; an interval of 90 % takes nine."""
+    spatial, page = found.result.spatial, (found.folder / "report.html").read_text("utf-8")
+    assert spatial is not None and all(gene.low is None for gene in spatial.genes)
+    told = [text for text in found.result.warnings if "6 calibration patients are too few" in text]
+    assert len(told) == 1 and told[0].startswith("No gene has an interval")
+    first = page[page.index('id="first"') :].split("</section>")[0]
+    assert "No gene has an interval" in first and "Nothing about this slide" not in first
+
+
 def test_edits_of_notes_change_in_a_bundle_of_both_what_they_change_in_haikus(
     both: Path, small_slide: Path, notes: Path, tmp_path: Path
 ) -> None:
@@ -190,6 +200,18 @@ def test_a_family_that_is_not_there_is_refused(alone: Path, small_slide: Path, n
         predict(small_slide, notes, PredictOptions(alone, tmp_path))
     with pytest.raises(UsageError, match="--family"):
         PredictOptions(family="both")
+
+
+@pytest.mark.parametrize("family", ["auto", "spade"])
+def test_nothing_is_said_of_notes_where_nobody_reads_them(
+    alone: Path, both: Path, small_slide: Path, notes: Path, tmp_path: Path, family: str
+) -> None:
+    bundle = alone if family == "auto" else both
+    said = {"--clinical": (notes, None), "--text-weight": (None, 0.5)}
+    for option, (given, weight) in said.items():
+        with pytest.raises(BundleContentError, match=option):
+            predict(small_slide, given, PredictOptions(bundle, tmp_path, family=family, text_weight=weight))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_student_is_not_asked_of_spade_in_silence(both: Path, small_slide: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -20,8 +21,9 @@ from rich.console import Console
 from haiku_edge.cli.predict import show
 from haiku_edge.runtime.report import Result, write_outputs
 from haiku_edge.runtime.report.cautions import cautions
-from haiku_edge.runtime.report.experts import expert_colours
+from haiku_edge.runtime.report.experts import ExpertMap, expert_colours, expert_map
 from haiku_edge.runtime.report.genes import mapped_genes
+from haiku_edge.runtime.report.heatmap import OPACITY, TileMap
 
 from . import sample, spatial_sample
 from .test_html import Page
@@ -117,8 +119,12 @@ def test_the_legend_shows_an_interval_only_where_there_is_one(text: str, alone: 
     result = alone.result.model_copy(update={"spatial": silent})
     write_outputs(tmp_path, result, alone.tiles, alone.images)
     for page, shown in ((text, True), ((tmp_path / "report.html").read_text("utf-8"), False)):
-        legend = page[page.index('id="genes"') :].split('class="reading"')[1].split("</div>")[0]
+        chapter = page[page.index('id="genes"') :]
+        legend = chapter.split('class="reading"')[1].split("</div>")[0]
         assert ("interval" in legend) == ("<line" in legend) == shown
+        assert ("an interval holds 0" in chapter.split("</p>")[0]) == shown
+        assert (re.search(r">90\W% interval</th>", chapter) is not None) == shown
+        assert ("The interval is set so" in page) == shown
 
 
 def test_a_spot_names_the_five_genes_farthest_from_average(text: str, alone: sample.Sample) -> None:
@@ -210,6 +216,67 @@ def test_every_expert_that_weighs_most_somewhere_is_named_on_a_tile_of_its_own(
     own = {(row["column"], row["row"]): row["expert"] for row in many.tiles.to_pylist()}
     for expert, (x, y) in places.items():
         assert own[int(x * scale // sample.EXTENT), int(y * scale // sample.EXTENT)] == expert
+
+
+def _mapped(heaviest: np.ndarray, side: int) -> tuple[ExpertMap, np.ndarray]:
+    """The map of a grid of experts (0 is no tile), each tile `side` pixels wide; and the grid as pixels."""
+    rows, columns = np.nonzero(heaviest)
+    tiles = pa.table({"expert": pa.array(heaviest[rows, columns].astype(np.int32))})
+    down, across = (np.repeat(np.arange(count), side).astype(np.int32) for count in heaviest.shape)
+    found = expert_map(tiles, TileMap(across, down, columns.astype(np.int32), rows.astype(np.int32)))
+    return found, heaviest.repeat(side, axis=0).repeat(side, axis=1)
+
+
+def _regions(heaviest: np.ndarray) -> int:
+    """How many patches the experts form, counted by flooding."""
+    left = {(int(y), int(x)) for y, x in zip(*np.nonzero(heaviest), strict=True)}
+    count = 0
+    while left:
+        count, edge = count + 1, [left.pop()]
+        while edge:
+            y, x = edge.pop()
+            near = {(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)} & left
+            same = {cell for cell in near if heaviest[cell] == heaviest[y, x]}
+            left -= same
+            edge += same
+    return count
+
+
+def test_every_separate_patch_of_an_expert_bears_its_number_where_tiles_are_large() -> None:
+    heaviest = np.random.default_rng(5).integers(0, 5, (9, 12))
+    found, pixels = _mapped(heaviest, 80)
+    assert len(found.labels) == _regions(heaviest) > 2 * len(np.unique(heaviest))
+    for label in found.labels:
+        assert pixels[int(label.y), int(label.x)] == label.expert
+
+
+def test_numbers_never_touch_and_stay_on_their_patch_where_tiles_are_small() -> None:
+    blocks = np.random.default_rng(6).integers(1, 5, (10, 12)).repeat(12, axis=0).repeat(12, axis=1)
+    blocks[::7, ::5] = 6
+    found, pixels = _mapped(blocks, 8)
+    places = np.array([(label.x, label.y) for label in found.labels])
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1) + 1e9 * np.eye(len(places))
+    assert len({label.expert for label in found.labels}) == 5 < len(places)
+    assert apart.min() > 2 * found.radius
+    for label in found.labels:
+        assert pixels[int(label.y), int(label.x)] == label.expert
+
+
+def _oklab(colours: np.ndarray) -> np.ndarray:
+    """sRGB, 0 to 255, in Oklab (Ottosson 2020)."""
+    encoded = colours / 255
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    cones = linear @ np.array([[0.41222, 0.2119, 0.0883], [0.53633, 0.6807, 0.28172], [0.05145, 0.1074, 0.62998]])
+    return np.cbrt(cones) @ np.array(
+        [[0.21045, 1.978, 0.0259], [0.79362, -2.42859, 0.78277], [-0.00407, 0.45059, -0.80868]]
+    )
+
+
+def test_sixteen_experts_are_told_apart_over_dark_and_over_bright_tissue() -> None:
+    own = expert_colours()[:16].astype(float)
+    seen = [_oklab(OPACITY * own + (1 - OPACITY) * grey) for grey in (90, 165, 235)]
+    apart = [np.linalg.norm(one[:, None] - other[None], axis=-1) + 9 * np.eye(16) for one in seen for other in seen]
+    assert np.min(apart) > 0.08
 
 
 def test_colours_of_three_times_sixteen_experts_differ() -> None:

@@ -208,6 +208,19 @@ def test_an_empty_result_still_makes_a_report(run: sample.Sample) -> None:
     assert "No tile of this slide has evidence to show" in text
 
 
+def test_intervals_are_explained_only_where_a_marker_has_one(run: sample.Sample, report: str) -> None:
+    bare = [item.model_copy(update={"low": None, "high": None}) for item in run.result.biomarkers]
+    assert run.result.calibration is not None
+    result = run.result.model_copy(update={"biomarkers": bare})
+    without = render_report(result, run.images, run.images.overview, {})
+    for page, shown in ((report, True), (without, False)):
+        chapter = page[page.index('id="table"') :]
+        legend = chapter.split('class="reading"')[1].split("</div>")[0]
+        assert ("interval" in legend) == ("<line" in legend) == shown
+        assert ("an interval holds 0" in chapter.split("</p>")[0]) == shown
+        assert ("The interval is set so" in page) == shown
+
+
 def test_the_interval_plot_is_to_scale(run: sample.Sample) -> None:
     axis = axis_for(run.result.biomarkers)
     zero = axis.x(0)
