@@ -33,7 +33,9 @@ from .options import (
     JsonOption,
     MppOption,
     NameOption,
+    NeighboursOption,
     StrictOption,
+    TextWeightOption,
     ThreadsOption,
     TowerOption,
 )
@@ -82,12 +84,8 @@ def predict(
     name: NameOption = None,
     device: DeviceOption = "auto",
     mpp: MppOption = None,
-    text_weight: Annotated[
-        float | None, typer.Option("--text-weight", help="Weight of the notes, 0 to 1; the bundle's by default (0.2).")
-    ] = None,
-    neighbours: Annotated[
-        int | None, typer.Option("--neighbours", help="mIF patches behind each tile; the bundle's by default (5).")
-    ] = None,
+    text_weight: TextWeightOption = None,
+    neighbours: NeighboursOption = None,
     exclude_patient: ExcludePatientOption = None,
     force: ForceOption = False,
     json: JsonOption = False,

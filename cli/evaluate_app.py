@@ -50,6 +50,8 @@ def evaluate(
         if bundle or write_cohort or out or force or json:
             raise typer.BadParameter(f"options go behind the task: evaluate {context.invoked_subcommand} COHORT …")
         return
+    if write_cohort and (out or json):
+        raise typer.BadParameter("--write-cohort measures nothing, so it has no figures for --out or --json")
     with answering(out=out, force=force, as_json=json, debug=debug) as tell:
         cohort = new_file(write_cohort, force=force)
         from .evaluate import run_held_out, write_held_out

@@ -11,35 +11,19 @@ import typer
 from haiku_edge.export.graph import Storage
 from haiku_edge.export.spade.export import ExportedSpade, SpadeExportOptions, export_spade
 from haiku_edge.runtime.bundle import open_bundle
-from haiku_edge.runtime.errors import PanelError, UsageError
-from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
+from haiku_edge.runtime.errors import UsageError
+from haiku_edge.runtime.notice import RESEARCH_USE_ONLY, without_notice
 
 from .export import stoppable
+from .genes import read_genes
 from .progress import on_terminal
-
-MOST_NAMES = 50_000
-"""Genes that a file may name: more than a genome has."""
 
 
 def spade_options(*, genes: str, storage: str, **others: Any) -> SpadeExportOptions:
     """The options of the command line, checked."""
     if storage not in get_args(Storage):
         raise UsageError(f"--storage {storage} is none of {', '.join(get_args(Storage))}.")
-    return SpadeExportOptions(genes=_genes(genes), storage=cast(Storage, storage), **others)
-
-
-def _genes(given: str) -> int | tuple[str, ...]:
-    """A number, or the names that a file holds, one a line."""
-    if given.isdecimal():
-        return int(given)
-    try:
-        lines = Path(given).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(f"--genes {given} is neither a number nor a text file with a name a line.") from None
-    names = tuple(line.strip() for line in lines if line.strip())
-    if not 0 < len(names) <= MOST_NAMES:
-        raise PanelError(f"{given} names {len(names)} genes. Name one a line, at most {MOST_NAMES:,}.")
-    return names
+    return SpadeExportOptions(genes=read_genes(genes), storage=cast(Storage, storage), **others)
 
 
 def run_spade(checkpoint: Path, encoder: Path | None, out: Path, options: SpadeExportOptions, *, as_json: bool) -> None:
@@ -57,8 +41,9 @@ def run_spade(checkpoint: Path, encoder: Path | None, out: Path, options: SpadeE
 def _lines(exported: ExportedSpade, out: Path, digest: str) -> list[str]:
     manifest = exported.manifest
     spade, size = manifest.need_spade(), sum(entry.size for entry in manifest.files.values())
+    called = "" if manifest.name == out.name else f"the bundle {manifest.name}, "
     lines = [
-        f"{out}: the bundle {manifest.name}, {size / 1e9:.2f} GB, digest {digest}",
+        f"{out}: {called}{_told_size(size)}, digest {digest}",
         f"  {len(spade.experts)} experts; the fused graph differs from torch by at most {exported.difference:.1e}",
     ]
     if spade.atlas is None:
@@ -73,7 +58,12 @@ def _lines(exported: ExportedSpade, out: Path, digest: str) -> list[str]:
         lines.append(f"  Mean correlation with other patients' spots by number of neighbours, {keys}: {told}")
     lines += [f"  {stage}: {seconds:.0f} s" for stage, seconds in exported.seconds.items()]
     lines += [f"  Note: {remark}" for remark in exported.remarks]
-    return [*lines, manifest.statement, RESEARCH_USE_ONLY]
+    return [*lines, without_notice(manifest.statement), RESEARCH_USE_ONLY]
+
+
+def _told_size(size: int) -> str:
+    """Bytes in GB, or in MB below one GB."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _as_json(exported: ExportedSpade, out: Path, digest: str) -> dict[str, object]:

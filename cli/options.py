@@ -15,6 +15,23 @@ BundleOption = Annotated[
         show_default=False,
     ),
 ]
+TextWeightOption = Annotated[
+    float | None,
+    typer.Option(
+        "--text-weight",
+        help="Weight of the notes for proteins, 0 to 1; the bundle's by default (0.2). SPADE reads no notes.",
+        show_default=False,
+    ),
+]
+NeighboursOption = Annotated[
+    int | None,
+    typer.Option(
+        "--neighbours",
+        help="mIF patches, and spots, behind each tile; the bundle's own numbers by default "
+        "(embedded: 5 patches, 50 spots).",
+        show_default=False,
+    ),
+]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="auto, tensorrt, cuda or cpu. `auto` steps down and says why.")
 ]

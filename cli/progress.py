@@ -30,11 +30,12 @@ def on_terminal() -> Iterator[TerminalProgress]:
 
 
 class _Rate(ProgressColumn):
-    """Steps per second."""
+    """Steps per second since the stage began."""
 
     def render(self, task: Task) -> Text:
         """The rate, or nothing before the first step."""
-        speed = task.finished_speed or task.speed
+        elapsed = task.finished_time or task.elapsed
+        speed = task.completed / elapsed if elapsed else 0
         text = "" if not speed else f"{speed:,.0f}/s" if speed >= 1 else f"{1 / speed:.1f} s each"
         return Text(text, style="progress.data.speed")
 

@@ -24,6 +24,7 @@ from haiku_edge.export.evaluation.spade import (
     slide_figures,
 )
 from haiku_edge.export.evaluation.spade.slides import NETWORKS, RISK_NETWORKS
+from haiku_edge.export.spade.experts import default_workers
 
 from .answer import Answer
 from .evaluate import working
@@ -46,9 +47,17 @@ def run_few_shot(cohort: Path, label: str, subject: str, *, draws: int) -> Answe
 
 
 def run_slides(
-    cohort: Path, target: str, classes: Sequence[str], heads: Sequence[str], subject: str, *, folds: int, seed: int
+    cohort: Path,
+    target: str,
+    classes: Sequence[str],
+    heads: Sequence[str],
+    subject: str,
+    *,
+    folds: int,
+    seed: int,
+    workers: int | None,
 ) -> Answer:
-    """Slide classifiers; without `heads`, all of them."""
+    """Slide classifiers; without `heads`, all of them; without `workers`, one a core."""
     with working("Training") as say:
         found = score_slides(
             read_spot_cohort(cohort),
@@ -58,15 +67,24 @@ def run_slides(
             networks=heads or NETWORKS,
             folds=folds,
             seed=seed,
+            workers=workers or default_workers("cpu", threads=1),
             say=say,
         )
     return Answer(render_slides(found), {"slides": slide_figures(found)})
 
 
 def run_survival(
-    cohort: Path, time: str, event: str, heads: Sequence[str], subject: str, *, folds: int, seed: int
+    cohort: Path,
+    time: str,
+    event: str,
+    heads: Sequence[str],
+    subject: str,
+    *,
+    folds: int,
+    seed: int,
+    workers: int | None,
 ) -> Answer:
-    """Survival heads; without `heads`, all of them."""
+    """Survival heads; without `heads`, all of them; without `workers`, one a core."""
     with working("Training") as say:
         found = score_slide_survival(
             read_spot_cohort(cohort),
@@ -76,6 +94,7 @@ def run_survival(
             networks=heads or RISK_NETWORKS,
             folds=folds,
             seed=seed,
+            workers=workers or default_workers("cpu", threads=1),
             say=say,
         )
     return Answer(render_slides(found), {"survival": slide_figures(found)})

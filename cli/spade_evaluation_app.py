@@ -33,6 +33,15 @@ HeadsOption = Annotated[
         show_default=False,
     ),
 ]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Heads that are cross-validated at once; as many as there are cores by default.",
+        show_default=False,
+    ),
+]
 
 
 @app.command()
@@ -82,6 +91,7 @@ def slides(
     subject: SubjectOption = "SPADE",
     folds: FoldsOption = 5,
     seed: SeedOption = 0,
+    workers: WorkersOption = None,
     out: OutOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -92,7 +102,7 @@ def slides(
         from .spade_evaluation import run_slides
 
         groups, networks = split_list(classes), split_list(heads)
-        tell(run_slides(cohort, target, groups, networks, subject, folds=folds, seed=seed))
+        tell(run_slides(cohort, target, groups, networks, subject, folds=folds, seed=seed, workers=workers))
 
 
 @app.command()
@@ -104,6 +114,7 @@ def survival(
     subject: SubjectOption = "SPADE",
     folds: FoldsOption = 5,
     seed: SeedOption = 0,
+    workers: WorkersOption = None,
     out: OutOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -113,7 +124,7 @@ def survival(
     with answering(out=out, force=force, as_json=json, debug=debug) as tell:
         from .spade_evaluation import run_survival
 
-        tell(run_survival(cohort, time, event, split_list(heads), subject, folds=folds, seed=seed))
+        tell(run_survival(cohort, time, event, split_list(heads), subject, folds=folds, seed=seed, workers=workers))
 
 
 @app.command()

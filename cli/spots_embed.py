@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -17,43 +18,60 @@ from haiku_edge.runtime.atomic import check_new_file
 from haiku_edge.runtime.errors import UsageError
 from haiku_edge.runtime.notice import RESEARCH_USE_ONLY
 
+from .genes import read_genes
 from .progress import on_terminal
 
 
 def run_embed(
-    dataset: Path, out: Path, mixtures: Sequence[str], encoder: Path | None, features: Path | None, *, force: bool
+    dataset: Path,
+    out: Path,
+    mixtures: Sequence[str],
+    encoder: Path | None,
+    features: Path | None,
+    genes: str,
+    *,
+    force: bool,
 ) -> None:
     """Embed a dataset by several mixtures, and say what was written."""
     check_new_file(out, force=force)
-    named = read_mixtures(mixtures)
+    named, kept = read_mixtures(mixtures), read_genes(genes)
     spots = open_spots(dataset)
     with on_terminal() as progress:
-        for remark in remarks_on_known(mixtures, {section.patient for section in spots.sections}):
-            progress.say(remark)
-        cohort = represent_spots(spots, open_training_encoder(encoder, spots.mpp), named, features, progress=progress)
-    write_spot_cohort(out, cohort)
-    typer.echo(f"{out}: {len(cohort):,} spots, {len(cohort.genes)} genes, as {', '.join(cohort.vectors)}.")
+        patients = {section.patient for section in spots.sections}
+        taught = count_taught(mixtures, patients)
+        for name, count in taught.items():
+            progress.say(f"{name} learned from {count} of {len(patients)} patients: figures on them are too good.")
+        tower = open_training_encoder(encoder, spots.mpp)
+        cohort = represent_spots(spots, tower, named, features, genes=kept, progress=progress)
+    write_spot_cohort(out, replace(cohort, taught=taught))
+    typer.echo(f"{out}: {len(cohort):,} spots, {len(cohort.genes)} genes, as {', '.join(map(repr, cohort.vectors))}.")
     typer.echo(RESEARCH_USE_ONLY)
 
 
-def remarks_on_known(mixtures: Sequence[str], patients: Set[str]) -> Iterator[str]:
-    """How many of the patients each mixture has seen, of `NAME=FOLDER`, where it has seen some."""
-    for name, _, folder in (text.partition("=") for text in mixtures):
-        if seen := read_known(Path(folder)).among(patients):
-            yield f"{name.strip()} learned from {len(seen)} of {len(patients)} patients: figures on them are too good."
+def count_taught(mixtures: Sequence[str], patients: Set[str]) -> dict[str, int]:
+    """Name → how many of the patients the mixture has seen, of `NAME=FOLDER`, where it has seen some."""
+    pairs = [text.partition("=") for text in mixtures]
+    counts = {name.strip(): len(read_known(Path(folder)).among(patients)) for name, _, folder in pairs}
+    return {name: count for name, count in counts.items() if count}
 
 
 def read_mixtures(given: Sequence[str]) -> dict[str, SpadeCheckpoint]:
     """Name → checkpoint, of `NAME=FOLDER`.
 
     Raises:
-        UsageError: A name is missing, given twice, or that of the image features, or none is called SPADE.
+        UsageError: A name is missing, given twice, that of the image features or of a variant of SPADE, or none is
+            called SPADE.
         CheckpointError: A folder is refused.
     """
     pairs = [text.partition("=") for text in given]
     names = [name.strip() for name, _, _ in pairs]
     if any(not name or not folder for name, _, folder in pairs) or len(set(names)) < len(names) or FEATURES in names:
         raise UsageError("Give each --mixture once, as NAME=CHECKPOINT, under a name of its own.")
+    if taken := next((name for name in names if name.startswith(f"{SPADE}, ")), None):
+        raise UsageError(
+            f"{taken!r} would be a variant of {SPADE}, and these are made of {SPADE} itself. Give the --mixture "
+            "another name."
+        )
     if SPADE not in names:
         raise UsageError(f"Call the mixture that is judged {SPADE}: --mixture {SPADE}=CHECKPOINT.")
     return {name: read_spade(Path(folder)) for name, (_, _, folder) in zip(names, pairs, strict=True)}

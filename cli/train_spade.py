@@ -8,7 +8,7 @@ from typing import Literal
 
 import typer
 
-from haiku_edge.export.spade.stage import SpadeOptions, TrainedSpade, train_spade
+from haiku_edge.export.spade.stage import SpadeOptions, TrainedSpade, count_experts, train_spade
 from haiku_edge.export.spade.tower import open_training_encoder
 from haiku_edge.export.spatial import open_spots
 from haiku_edge.export.spatial.features import Encoder
@@ -46,7 +46,7 @@ def run_spade(
             if (out / RUN_FILE).exists():
                 progress.say(f"Stopped. {out} keeps what is finished; go on with the same command and --resume.")
             raise
-    for line in (*_lines(done), RESEARCH_USE_ONLY):
+    for line in (*_lines(done, options), RESEARCH_USE_ONLY):
         typer.echo(line)
 
 
@@ -56,10 +56,25 @@ def _encoder(path: Path | None, dataset: Path, options: SpadeOptions) -> Encoder
     return open_training_encoder(path, open_spots(dataset).mpp, device=device)
 
 
-def _lines(done: TrainedSpade) -> Iterator[str]:
-    trained, held_out = done.patients
+def _lines(done: TrainedSpade, options: SpadeOptions) -> Iterator[str]:
+    left, (trained, held_out) = len(done.experts), done.patients
     spots = sum(own.spots for own in done.experts)
-    yield f"Trained {len(done.experts)} experts on {spots:,} spots of {trained} patients ({held_out} more held out)."
+    people = f"{trained} patient{'' if trained == 1 else 's'} ({held_out} more held out)"
+    yield f"Trained {count_experts(left)} on {spots:,} spots of {people}."
     yield f"Inference takes {done.routed_alike:.1%} of the spots to the expert that they belong to."
     yield f"Checkpoint: {done.checkpoint}"
-    yield f"`haiku-edge export spade {done.checkpoint} --out BUNDLE` makes a bundle of it."
+    if left < done.asked:
+        yield _merged(done, options)
+    if left == 1 < done.asked:
+        yield "One expert on all spots is the baseline that a mixture is compared with, not the mixture asked for."
+    else:
+        yield f"`haiku-edge export spade {done.checkpoint} --out BUNDLE` makes a bundle of it."
+
+
+def _merged(done: TrainedSpade, options: SpadeOptions) -> str:
+    """Why fewer experts are left than were asked for, and what to do."""
+    left, asked = len(done.experts), "chosen by the elbow" if options.experts == "elbow" else "asked for"
+    return (
+        f"{done.asked} experts were {asked} and {left} {'is' if left == 1 else 'are'} left, since the others had fewer "
+        f"than {options.least_spots:,} spots: lower --least-spots, or take more spots."
+    )

@@ -21,6 +21,7 @@ from .bundle import write_bundle
 from .checkpoint.spade import SpadeCheckpoint, read_spade
 from .evaluation.sections import Section
 from .evaluation.spade import (
+    FOLDS,
     ONE_EXPERT,
     RANDOM_CLUSTERS,
     SPADE,
@@ -66,6 +67,7 @@ class SpadePlan:
         atlas_spots: Spots of a section that become evidence.
         calibration_spots: Spots of a section that calibrate.
         label: What few-shot probes and slide heads tell apart; None, for neither, where there are too few patients.
+        folds: Outer folds of the slide heads.
     """
 
     split: SpotSplit = field(default_factory=SpotSplit)
@@ -75,6 +77,7 @@ class SpadePlan:
     atlas_spots: int = 6
     calibration_spots: int = 8
     label: str | None = "diagnosis"
+    folds: int = FOLDS
 
 
 QUICK = SpadePlan(
@@ -110,7 +113,7 @@ def make_spade_bundle(
     checkpoints = {name: read_spade(run) for name, run in runs.items()}
     cohorts = {name: _represent(parts[name], encoder, checkpoints, work / "features") for name in UNTAUGHT}
     say("measuring on the held-out patients")
-    slides = () if plan.label is None else _slide_heads(pool_cohorts(list(cohorts.values())), plan.label, say)
+    slides = _slide_heads(pool_cohorts(list(cohorts.values())), plan, say)
     atlas, calibration = parts["atlas"].dataset, parts["calibration"].dataset
     options = SpadeExportOptions(
         atlas.path,
@@ -149,13 +152,12 @@ def _simulate(split: SpotSplit, seed: int, cache: Path, say: Say) -> dict[str, S
 
 
 def _train(part: SpotPart, encoder: Encoder, plan: SpadePlan, seed: int, work: Path, name: str, say: Say) -> Path:
-    """The checkpoint of one variant; a finished one is taken as it is."""
+    """The checkpoint of one variant; what is finished of the same training is not done again."""
     folder = work / "training" / name.replace(" ", "-")
     options = replace(_variants(plan.training)[name], seed=seed, features=work / "features")
-    if not (folder / "checkpoint").exists():
-        done = train_spade(part.dataset.path, encoder, folder, options, resume=folder.exists())
-        say(f"trained {name}: {len(done.experts)} experts on {done.patients[0]} patients")
-    return folder / "checkpoint"
+    done = train_spade(part.dataset.path, encoder, folder, options, resume=folder.exists())
+    say(f"trained {name}: {len(done.experts)} experts on {done.patients[0]} patients")
+    return done.checkpoint
 
 
 def _represent(
@@ -171,11 +173,13 @@ def _represent(
     )
 
 
-def _slide_heads(cohort: SpotCohort, label: str, say: Say) -> tuple[SlideResult, ...]:
-    """Classes and survival of patients."""
-    cores = len(os.sched_getaffinity(0))
-    classes = score_slides(cohort, label, workers=cores, say=say)
-    return classes, score_slide_survival(cohort, networks=RISK_HEADS, workers=cores, say=say)
+def _slide_heads(cohort: SpotCohort, plan: SpadePlan, say: Say) -> tuple[SlideResult, ...]:
+    """Classes and survival of patients, where the plan has enough of them."""
+    if plan.label is None:
+        return ()
+    folds, cores = plan.folds, len(os.sched_getaffinity(0))
+    classes = score_slides(cohort, plan.label, folds=folds, workers=cores, say=say)
+    return classes, score_slide_survival(cohort, networks=RISK_HEADS, folds=folds, workers=cores, say=say)
 
 
 def _plain(search: object) -> dict[str, dict[str, float]]:

@@ -89,7 +89,7 @@ def _limits() -> str:
     return """\
 - The tissue is simulated: figures show that the method works on a world with these rules, and how its parts compare
   there. They say nothing about real tissue.
-- A spot is a noisy count of few cells; a tile is larger than a spot. What H&E can tell of a gene is bounded by the
-  ceiling beside each figure.
+- A spot is a noisy count of few cells; a tile is larger than a spot. The truth beside each figure is what the visible
+  cells alone let one expect; what organ and diagnosis add can pass it.
 - The baselines share encoder, heads, training and search with the mixture, and differ in what an expert learned from.
 """

@@ -8,7 +8,7 @@ from .known import read_known, write_known
 from .layout import Entry, expected_layout
 from .read import HaikuCheckpoint, read_checkpoint
 from .settings import HaikuSettings, read_settings
-from .spade import SpadeCheckpoint, clustering_digest, is_spade, read_spade, write_spade
+from .spade import SpadeCheckpoint, clustering_digest, read_spade, write_spade
 from .state import read_state, unwrap_state
 from .timm_folder import TimmCheckpoint, is_timm, read_timm
 from .trained import TrainedCheckpoint, is_training, read_trained
@@ -26,7 +26,6 @@ __all__ = [
     "clustering_digest",
     "compare_layout",
     "expected_layout",
-    "is_spade",
     "is_timm",
     "is_training",
     "read_checkpoint",

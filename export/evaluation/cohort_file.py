@@ -65,6 +65,8 @@ class CohortFile:
         Raises:
             UnreadableDatasetError: Not there, or not such a file.
         """
+        if path.is_dir():
+            raise UnreadableDatasetError(f"{path} is a folder, and a {self.what} is a file. {self.absent}")
         if not path.is_file():
             raise UnreadableDatasetError(f"There is no file {path}. {self.absent}")
         try:

@@ -164,19 +164,19 @@ def check_size(target: Target, folds: int) -> None:
     if folds < 2:
         raise CohortError(f"{folds} fold leaves nothing to test on. Ask for 2 folds or more.")
     least = max(folds, 4 if folds == 2 else 3)
+    advice = "Ask for fewer --folds (at least 2)" if folds > 2 else "Add patients"
     if isinstance(target, ClassTarget):
         counts = np.bincount(target.codes, minlength=len(target.classes)).tolist()
         few = [f"{name!r} ({n})" for name, n in zip(target.classes, counts, strict=True) if n < least]
         if few:
             raise CohortError(
                 f"Too few patients have {target.name} {', '.join(few[:5])}: {folds} folds need {least} of each kind. "
-                "Ask for fewer --folds (at least 2), or name the classes with --classes, joined by '|' where they "
-                "are one."
+                f"{advice}, or name the classes with --classes, joined by '|' where they are one."
             )
     elif target.events.sum() < least or len(target) < 2 * least:
         raise CohortError(
             f"{len(target)} patients with {int(target.events.sum())} events are too few: {folds} folds need {least} "
-            f"events and {2 * least} patients. Ask for fewer --folds (at least 2), or follow more patients."
+            f"events and {2 * least} patients. {advice}, or follow them longer."
         )
 
 

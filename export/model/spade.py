@@ -1,8 +1,9 @@
 """SPADE (arXiv 2506.21857): features routed by their distance to centroids through a mixture of small experts.
 
-The routing is arithmetic on distances, and their last digits count: features lie some tens apart, and the temperature
-is 0.1. So distances are of direct differences, in single precision, without a matrix product. The published code calls
-`torch.cdist`, which is one beyond 25 rows: its weights change by 1e-5 with the size of the batch, these do not.
+The routing is arithmetic on distances, and their last digits count: the features of foundation models lie some tens
+apart (those of a bundle's H&E tower at most 2), and the temperature is 0.1. So distances are of direct differences, in
+single precision, without a matrix product. The published code calls `torch.cdist`, which is one beyond 25 rows: its
+weights change by 1e-5 with the size of the batch, these do not.
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ class Clusters:
         wcss: Number of experts → within-cluster sum of squares of the centroids, for those of `SIZES` that they allow.
         seed: What the clustering was seeded with.
         shuffled: Whether the centroids were given to experts by chance, as a baseline.
-        notes: What a reader should know: organs with few spots, experts that were merged.
+        notes: What a reader should know: organs with few spots, clusters that were merged, counted from 1.
+        merged: Clusters that had too few spots, and were merged into others.
     """
 
     centroids: NDArray[np.float32]
@@ -66,6 +67,7 @@ class Clusters:
     seed: int
     shuffled: bool = False
     notes: tuple[str, ...] = ()
+    merged: int = 0
 
     @property
     def experts(self) -> int:
@@ -107,7 +109,7 @@ def two_stage(
         least_spots: An expert with fewer spots is merged into the nearest.
         shuffled: Give the centroids to experts by chance, each expert as many as it had: a baseline. Not spots but
             centroids are shuffled, so that a spot can still be routed.
-        say: Called with every note.
+        say: Called with every note; several clusters that were merged are counted in one line.
 
     Raises:
         CohortError: There is no spot.
@@ -124,11 +126,14 @@ def two_stage(
         expert_of = np.random.default_rng(np.random.SeedSequence((seed, _SHUFFLE))).permutation(expert_of)
     spots = np.concatenate([counted for _, counted in parts.values()])
     expert_of, merged = merge_small(centroids, expert_of, spots, least_spots)
-    notes = (*_organ_notes({name: found for name, (found, _) in parts.items()}, per_organ), *merged)
-    for note in notes:
-        say(note)
+    notes = _organ_notes({name: found for name, (found, _) in parts.items()}, per_organ)
     organ_of = tuple(name for name, (found, _) in parts.items() for _ in found)
-    return Clusters(centroids, organ_of, expert_of, spots, wcss, seed, shuffled, notes)
+    clusters = Clusters(
+        centroids, organ_of, expert_of, spots, wcss, seed, shuffled, (*notes, *merged), merged=len(merged)
+    )
+    for line in (*notes, *(merged if len(merged) < 2 else [_count_merged(clusters, least_spots)])):
+        say(line)
+    return clusters
 
 
 def nearest(features: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -157,7 +162,8 @@ def merge_small(
         least: Spots that an expert needs.
 
     Returns:
-        (K,) int64 experts, numbered anew without gaps in their old order; and a note for each merger.
+        (K,) int64 experts, numbered anew without gaps in their old order; and a note for each merger, which counts
+        clusters from 1.
     """
     merged, notes = expert_of.copy(), []
     while len(names := np.unique(merged)) > 1:
@@ -170,11 +176,19 @@ def merge_small(
         distances[few] = np.inf
         into = int(names[distances.argmin()])
         notes.append(
-            f"Cluster {names[few]} has {counts[few]:,} spots to learn from, fewer than {least:,}, and was merged into "
-            f"cluster {into}."
+            f"Cluster {names[few] + 1} has {counts[few]:,} spots to learn from, fewer than {least:,}, and was merged "
+            f"into cluster {into + 1}."
         )
         merged[merged == names[few]] = into
     return np.unique(merged, return_inverse=True)[1].astype(np.int64), notes
+
+
+def _count_merged(clusters: Clusters, least: int) -> str:
+    """One line for all mergers."""
+    return (
+        f"{clusters.merged} of {clusters.experts + clusters.merged} clusters have fewer than {least:,} spots to learn "
+        f"from, and were merged into their nearest: {clusters.experts} {'is' if clusters.experts == 1 else 'are'} left."
+    )
 
 
 def _check(organs: Mapping[str, Features], per_organ: int, experts: int | str) -> None:

@@ -36,6 +36,7 @@ def write_clusters(path: Path, clusters: Clusters, fingerprint: str) -> None:
         "seed": clusters.seed,
         "shuffled": clusters.shuffled,
         "notes": clusters.notes,
+        "merged": clusters.merged,
     }
     stream = io.BytesIO()
     np.savez(
@@ -71,6 +72,7 @@ def read_clusters(path: Path, fingerprint: str | None = None) -> Clusters:
                 about["seed"],
                 about["shuffled"],
                 tuple(about["notes"]),
+                about.get("merged", 0),
             )
         whole, made_of = about["digest"] == clusters.digest, about["fingerprint"]
     except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile):

@@ -25,6 +25,9 @@ from ..spatial.dataset import check_size
 BATCH: Final = 32
 """Patches that go through the tower at once."""
 
+ROWS: Final = 1024
+"""Spots whose counts go through the gene heads at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedSpots:
@@ -62,7 +65,8 @@ class GeneHeads:
         if missing:
             raise PanelError(
                 f"{len(missing)} of the {len(checkpoint.genes)} genes that the experts read are not in the dataset "
-                f"({', '.join(missing[:3])}…). Build it with these genes, or search pictures (--keys image)."
+                f"({', '.join(missing[:3])}…). Build it with `spots build --like` their dataset, or search pictures "
+                "(--keys image)."
             )
         self._columns = [places[gene] for gene in checkpoint.genes]
         self._log = checkpoint.about.get("counts") == "log"
@@ -75,11 +79,16 @@ class GeneHeads:
             spots: n spots.
             weights: (n, e) float32 weights of the experts, from the spots' pictures.
         """
-        counts = spots.counts[:, self._columns]
-        read = log_normalise(counts, spots.library) if self._log else np.asarray(counts.todense(), np.float32)
+        starts = range(0, max(len(spots), 1), ROWS)
+        return np.concatenate([self._sums(spots, weights, slice(start, start + ROWS)) for start in starts])
+
+    def _sums(self, spots: SectionSpots, weights: NDArray[np.float32], rows: slice) -> NDArray[np.float32]:
+        """The routed sum of some rows: their counts alone are made dense."""
+        counts = csr_matrix(spots.counts[rows][:, self._columns])
+        read = log_normalise(counts, spots.library[rows]) if self._log else np.asarray(counts.toarray(), np.float32)
         with torch.inference_mode():
             values = torch.from_numpy(read)
-            parts = [head(values).numpy() * weights[:, [number]] for number, head in enumerate(self._heads)]
+            parts = [head(values).numpy() * weights[rows, number, None] for number, head in enumerate(self._heads)]
         return np.asarray(np.sum(parts, axis=0), np.float32)
 
 
@@ -103,6 +112,17 @@ def gene_heads(checkpoint: SpadeCheckpoint, genes: Sequence[str], *, wanted: str
     if wanted == "auto" and not set(checkpoint.genes) <= set(genes):
         return None
     return GeneHeads(checkpoint, genes)
+
+
+def unread(checkpoint: SpadeCheckpoint, genes: Sequence[str]) -> str | None:
+    """Why gene heads that are there can't read a dataset of these genes, in a sentence; None where they can."""
+    missing = set(checkpoint.genes or ()) - set(genes)
+    if checkpoint.spot_heads is None or not missing:
+        return None
+    return (
+        f"The dataset lacks {len(missing)} of the {len(checkpoint.genes or ())} genes that the experts read (as "
+        f"{min(missing)}), so spots are found by their pictures alone. `spots build --like` takes the experts' genes."
+    )
 
 
 def embed_spots(

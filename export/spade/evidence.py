@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from haiku_edge.runtime.atlas import PatchTable, PictureTable
 from haiku_edge.runtime.atlas.open import standardise
 from haiku_edge.runtime.bundle import AtlasSection, CalibrationSection, ExpertSection, KnownPatients
 from haiku_edge.runtime.errors import CohortError
+from haiku_edge.runtime.inference.conformal import patient_quantile
 from haiku_edge.runtime.inference.progress import Progress, Silent
 
 from ..atlas.files import FOLDERS, assemble_files
 from ..atlas.index import IndexKind
-from ..evaluation.spade import SPADE, SpotCohort
-from ..evaluation.spade.retrieval import KEYS, Keys, find_neighbours, infer
+from ..evaluation.spade import SPADE
+from ..evaluation.spade.retrieval import Keys
 from ..evaluation.spade.spot_cohort import unit_rows
 from ..spatial import SpotDataset, decode_patch
 from .embed import EmbeddedSpots
@@ -35,10 +37,6 @@ PICTURE_SIDE: Final = 112
 """Pixels of a spot's H&E in the atlas: at 112 µm, 1 µm each."""
 
 _QUALITY = 55
-_MOST_JUDGED = 3000
-"""Spots by which the kind of keys and the number of neighbours are chosen."""
-
-NEIGHBOURS: Final = (5, 10, 20, 50)
 _NAMED_GENES = 8
 _NAMED_ORGANS = 4
 
@@ -114,56 +112,6 @@ def build_evidence(
     return SpotEvidence(contents, built.section, section, keys, neighbours, describe_experts(spots))
 
 
-def choose_search(
-    spots: EmbeddedSpots, wanted: str = "auto", seed: int = 0, known: KnownPatients | None = None
-) -> tuple[Keys, int, dict[str, dict[int, float]]]:
-    """What to search and how many spots to take: what predicts best among the atlas's own spots, leave-patient-out.
-
-    Experts reproduce the counts of spots that they learned from, which would speak for `expression`: patients whom they
-    know are left out where two others are there.
-
-    Args:
-        spots: The atlas's spots; a seeded draw of them is asked about.
-        wanted: image, expression or auto.
-        seed: Of the draw.
-        known: Whom the experts learned from.
-
-    Returns:
-        Keys, neighbours, and the mean Pearson correlation over the genes of every choice.
-    """
-    cohort = spots.cohort
-    kinds: tuple[Keys, ...] = tuple(
-        keys for keys in KEYS if wanted in ("auto", keys) and (keys == "image" or cohort.keys)
-    )
-    patients = np.unique(cohort.patients)
-    if len(patients) < 2:
-        return kinds[0], NEIGHBOURS[0], {}
-    seen = np.array((known or KnownPatients()).among(patients.tolist()), np.str_)
-    if len(patients) - len(seen) >= 2:
-        cohort = cohort.select(~np.isin(cohort.patients, seen))
-    if len(cohort) > _MOST_JUDGED:
-        chosen = np.random.default_rng(seed).choice(len(cohort), _MOST_JUDGED, replace=False)
-        cohort = cohort.select(np.sort(chosen))
-    scores = {
-        keys: {
-            count: _mean_correlation(cohort, infer(cohort, find_neighbours(cohort, SPADE, count, keys)))
-            for count in NEIGHBOURS
-        }
-        for keys in kinds
-    }
-    best = max(((keys, count) for keys in kinds for count in NEIGHBOURS), key=lambda one: scores[one[0]][one[1]])
-    return best[0], best[1], {str(keys): own for keys, own in scores.items()}
-
-
-def _mean_correlation(cohort: SpotCohort, predicted: NDArray[np.float32]) -> float:
-    """Pearson correlation with what was measured, over the spots; mean over the genes that vary."""
-    first, second = predicted.astype(np.float64), cohort.expression.astype(np.float64)
-    first, second = first - first.mean(axis=0), second - second.mean(axis=0)
-    scale = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
-    varies = scale > 0
-    return float(((first * second).sum(axis=0)[varies] / scale[varies]).mean()) if varies.any() else 0.0
-
-
 def split_calibrating(
     spots: EmbeddedSpots, known: KnownPatients, *, share: float, seed: int, least: int = 5
 ) -> tuple[EmbeddedSpots, EmbeddedSpots | None, str]:
@@ -183,11 +131,46 @@ def split_calibrating(
     free = patients[~np.isin(patients, np.array(known.among(patients.tolist()), np.str_))]
     count = min(round(share * len(patients)), len(free))
     if not count or len(free) < least or len(patients) - count < least:
-        return spots, None, f"With {len(free)} patients whom the experts do not know, none calibrates."
+        said = f"With {_patients(len(free))} whom the experts do not know, none calibrates"
+        return spots, None, f"{said}, and no value has an interval. Name spots of others with --calibration."
     chosen = np.random.default_rng(seed).choice(free, count, replace=False)
     calibrates = np.isin(spots.cohort.patients, chosen)
-    said = f"{count} of {len(patients)} patients, drawn with seed {seed}, calibrate."
+    said = f"{count} of {_patients(len(patients))}, drawn with seed {seed}, {_calibrate(count)}{_too_few(count) or '.'}"
     return spots.select(~calibrates), spots.select(calibrates), said
+
+
+def remark_on_cases(cases: EmbeddedSpots, name: str) -> str | None:
+    """What a reader should know of the spots that calibrate, from a dataset of this name: their patients are too few.
+
+    None where they are enough for intervals.
+    """
+    count = len(np.unique(cases.cohort.patients))
+    few = _too_few(count)
+    return few and f"{_patients(count)} of {name} {_calibrate(count)}{few}"
+
+
+def patients_needed(coverage: float = COVERAGE) -> int:
+    """Fewest patients with whom the run time has an interval of a coverage between 0 and 1."""
+    return next(count for count in itertools.count(1) if np.isfinite(patient_quantile(np.zeros(count), coverage)))
+
+
+def _too_few(patients: int) -> str | None:
+    """The end of a sentence that tells how many calibrate, where that is too few for intervals."""
+    needed = patients_needed()
+    if patients >= needed:
+        return None
+    return (
+        f", which is too few for any interval of {COVERAGE * 100:g} %: {needed} patients are needed. "
+        "Name spots of more patients with --calibration."
+    )
+
+
+def _calibrate(count: int) -> str:
+    return "calibrates" if count == 1 else "calibrate"
+
+
+def _patients(count: int) -> str:
+    return f"{count} patient{'' if count == 1 else 's'}"
 
 
 def describe_experts(spots: EmbeddedSpots) -> tuple[ExpertSection, ...]:

@@ -30,14 +30,18 @@ from ..graph import Storage
 from ..spatial import SpotDataset, open_spots
 from ..work_folder import StageTimes, files_digest, work_folder
 from .draft import Draft, SpadePart, draft_alone, draft_joined
-from .embed import EmbeddedSpots, embed_spots, gene_heads
-from .evidence import build_evidence, choose_search, split_calibrating
+from .embed import EmbeddedSpots, GeneHeads, embed_spots, gene_heads, unread
+from .evidence import build_evidence, remark_on_cases, split_calibrating
 from .genes import choose_genes
 from .guards import check_parts, known_to_both
+from .search import choose_search
 from .tower import FusedTower, ImageEncoder, check_match, fuse_tower, open_encoder
 
 CALIBRATION_SHARE: Final = 0.2
 STATEMENT: Final = "Made from a SPADE checkpoint and spots that its licensee provided. For research use only."
+OWN_STATEMENT: Final = (
+    "Made from experts that `train spade` trained, and spots that their owner provided. For research use only."
+)
 
 SYNTHETIC_STATEMENT: Final = (
     "Synthetic: experts or spots come from simulated tissue, so the numbers show how the method works and say nothing "
@@ -183,6 +187,7 @@ class _Given:
         known: Whom all towers of the bundle learned from.
         atlas: Spots that become the evidence, or None.
         cases: Other patients' spots that calibrate, or None.
+        heads: Gene heads that read the atlas, or None.
         remarks: What is odd, yet harmless.
     """
 
@@ -191,6 +196,7 @@ class _Given:
     known: KnownPatients
     atlas: SpotDataset | None
     cases: SpotDataset | None
+    heads: GeneHeads | None
     remarks: tuple[str, ...]
 
 
@@ -215,7 +221,10 @@ def _read(checkpoint: Path, encoder: Path | None, host: Bundle | None, options: 
     check_parts(source, released, options.top, atlas, cases)
     known = known if host is None else known_to_both(host, known)
     _refuse_known(cases, known)
-    return _Given(released, source, known, atlas, cases, () if doubt is None else (doubt,))
+    heads = None if atlas is None else gene_heads(released, atlas.genes, wanted=options.keys)
+    why = unread(released, atlas.genes) if atlas is not None and options.keys == "auto" else None
+    remarks = tuple(remark for remark in (doubt, why) if remark is not None)
+    return _Given(released, source, known, atlas, cases, heads, remarks)
 
 
 def _part(given: _Given, fused: FusedTower, about: About) -> SpadePart:
@@ -242,9 +251,11 @@ def _part(given: _Given, fused: FusedTower, about: About) -> SpadePart:
 
 
 def _about(given: _Given) -> About:
-    """What is true of any bundle: it is synthetic where its experts or its spots are."""
+    """What is true of any bundle: where its experts come from, and that it is synthetic where they or its spots are."""
     simulated = bool(given.released.about.get("synthetic")) or (given.atlas is not None and given.atlas.synthetic)
-    return About(SYNTHETIC_STATEMENT, synthetic=True) if simulated else About()
+    if simulated:
+        return About(SYNTHETIC_STATEMENT, synthetic=True)
+    return About(STATEMENT if given.released.about.get("form") == "released" else OWN_STATEMENT)
 
 
 def _refuse_known(cases: SpotDataset | None, known: KnownPatients) -> None:
@@ -267,10 +278,10 @@ def _with_evidence(
     section = manifest.need_spade()
     engine = open_tower(open_bundle(folder), section.tower, kept=True)
     spots, calibrating, remarks = _embed(engine, section.dimension, atlas, given, options, told)
-    keys, neighbours, search = choose_search(spots, options.keys, options.seed, given.known)
-    evidence = build_evidence(
-        spots, atlas, calibrating, keys=keys, neighbours=options.neighbours or neighbours, progress=told
-    )
+    search = choose_search(spots.cohort, options.keys, options.seed, given.known)
+    neighbours = options.neighbours or search.neighbours
+    evidence = build_evidence(spots, atlas, calibrating, keys=search.keys, neighbours=neighbours, progress=told)
+    remarks = remarks if search.remark is None else (*remarks, search.remark)
     full = section.model_copy(
         update={
             "keys": evidence.keys,
@@ -282,7 +293,7 @@ def _with_evidence(
     )
     files: dict[str, Content] = {name: folder / name for name in manifest.files}
     description = draft.description.model_copy(update={"spade": full})
-    return Draft(description, {**files, **evidence.contents}), search, remarks
+    return Draft(description, {**files, **evidence.contents}), search.scores, remarks
 
 
 def _embed(
@@ -290,13 +301,13 @@ def _embed(
 ) -> tuple[EmbeddedSpots, EmbeddedSpots | None, tuple[str, ...]]:
     """The spots of the atlas, those that calibrate, and what a reader should know of their choice."""
     genes = choose_genes(atlas, options.genes, given.cases)
-    heads = gene_heads(given.released, atlas.genes, wanted=options.keys)
-    spots = embed_spots(engine, dimension, atlas, genes, heads, told, most=options.spots, seed=options.seed)
+    spots = embed_spots(engine, dimension, atlas, genes, given.heads, told, most=options.spots, seed=options.seed)
     if given.cases is None:
         spots, calibrating, said = split_calibrating(spots, given.known, share=CALIBRATION_SHARE, seed=options.seed)
         return spots, calibrating, (said,)
     cases = embed_spots(engine, dimension, given.cases, genes, None, told, most=options.cases, seed=options.seed)
-    return spots, cases, ()
+    remark = remark_on_cases(cases, given.cases.name)
+    return spots, cases, () if remark is None else (remark,)
 
 
 def _provenance(released: SpadeCheckpoint) -> dict[str, Any]:

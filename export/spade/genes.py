@@ -35,7 +35,7 @@ def choose_genes(
         if missing := sorted(set(wanted) - set(shared)):
             raise PanelError(
                 f"{len(missing)} of the genes asked for are not in {where}: {', '.join(missing[:5])}. "
-                "`haiku-edge spots info` lists those that are."
+                "`haiku-edge spots info --json` lists those that are."
             )
         return tuple(dict.fromkeys(wanted))
     if not shared:

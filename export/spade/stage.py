@@ -39,6 +39,9 @@ COUNTS = ("raw", "log")
 _TABLES_FOLDER = "tables"
 _ROUTING_FILE = "routing.json"
 _STAGE = "spade"
+_PROCEDURE = 2
+"""Counts up when the same options and data train to something else, so that no run is finished by another procedure."""
+
 _NOT_DECISIVE: Mapping[str, None] = dict.fromkeys(("workers", "features", "device"))
 """Options that do not change the result."""
 
@@ -88,6 +91,7 @@ class TrainedSpade:
         patients: Patients trained on, and held out.
         routed_alike: Share of the spots that inference takes to the expert that they belong to in training.
         notes: What the clustering had to say.
+        asked: Experts before those with too few spots were merged.
     """
 
     checkpoint: Path
@@ -95,6 +99,7 @@ class TrainedSpade:
     patients: tuple[int, int]
     routed_alike: float
     notes: tuple[str, ...]
+    asked: int
 
 
 def train_spade(
@@ -166,7 +171,7 @@ def _check_experts(spots: TrainingSpots, options: SpadeOptions) -> None:
 def _fingerprint(spots: TrainingSpots, options: SpadeOptions) -> str:
     decisive = {key: value for key, value in asdict(options).items() if key not in _NOT_DECISIVE}
     sections = [(own.section, own.patient, own.organ, own.sha256) for own in spots.sections]
-    return fingerprint_of(decisive, spots.dataset.genes, sections, spots.encoder.digest, spots.encoder.size)
+    return fingerprint_of(_PROCEDURE, decisive, spots.dataset.genes, sections, spots.encoder.digest, spots.encoder.size)
 
 
 def _clear(out: Path) -> None:
@@ -202,6 +207,7 @@ def _clusters(spots: TrainingSpots, out: Path, options: SpadeOptions, fingerprin
     file = out / CLUSTERS_FILE
     if file.exists():
         return read_clusters(file, fingerprint)
+    said: list[str] = []
     progress.start("clusters")
     clusters = two_stage(
         spots.by_organ(),
@@ -210,15 +216,16 @@ def _clusters(spots: TrainingSpots, out: Path, options: SpadeOptions, fingerprin
         options.seed,
         least_spots=options.least_spots,
         shuffled=options.shuffled,
+        say=said.append,
     )
     progress.finish()
     if clusters.spots.sum() < 2:
         raise CohortError("Fewer than two spots are left to learn from, which is nothing to compare. Add sections.")
-    for note in clusters.notes:
-        progress.say(note)
+    for line in said:
+        progress.say(line)
     if clusters.wcss:
-        line = f"{len(clusters.centroids)} centroids, {clusters.experts} experts"
-        atomic_write(out / ELBOW_FILE, draw_elbow(clusters.wcss, clusters.experts, line))
+        about = f"{len(clusters.centroids)} centroids, {count_experts(clusters.experts)}"
+        atomic_write(out / ELBOW_FILE, draw_elbow(clusters.wcss, clusters.experts, about))
     write_clusters(file, clusters, fingerprint)
     return clusters
 
@@ -260,11 +267,11 @@ def _train(
     )
     jobs = [_job(first, number, fingerprint_of(fingerprint, clusters.digest)) for number in range(clusters.experts)]
     workers = options.workers or default_workers(device, options.threads)
-    progress.say(f"training {len(jobs)} experts, {min(workers, len(jobs))} at a time")
+    progress.say(f"training {count_experts(len(jobs))}, {min(workers, len(jobs))} at a time")
     progress.start("experts", len(jobs))
 
     def tell(done: ExpertDone) -> None:
-        progress.say(_line(done))
+        progress.say(_line(done, options.epochs))
         progress.advance(1)
 
     found = train_experts(jobs, workers, tell)
@@ -278,13 +285,24 @@ def _job(first: ExpertJob, number: int, fingerprint: str) -> ExpertJob:
     return replace(first, number=number, table=table, folder=folder, fingerprint=fingerprint_of(fingerprint, number))
 
 
-def _line(done: ExpertDone) -> str:
+def count_experts(experts: int) -> str:
+    """So many experts, in words."""
+    return f"{experts} expert{'' if experts == 1 else 's'}"
+
+
+def _line(done: ExpertDone, epochs: int) -> str:
+    """How an expert's training ended; people count experts from 1, and its files from 0."""
     judged = (
         "no spot of a held-out patient, so the last weights are kept"
         if done.outcome.best is None
-        else f"loss {done.outcome.best:.4f} on {done.held_out:,} held-out spots after batch {done.outcome.best_step:,}"
+        else f"loss {done.outcome.best:.4f} on {done.held_out:,} held-out spots after pass {_pass(done, epochs):,}"
     )
-    return f"expert {done.number}: {done.spots:,} spots; {judged}"
+    return f"expert {done.number + 1} ({done.number:02d} in names of files): {done.spots:,} spots; {judged}"
+
+
+def _pass(done: ExpertDone, epochs: int) -> int:
+    """The pass, counted from 1, after which the weights that are kept were reached: every pass has as many batches."""
+    return done.outcome.best_step * epochs // done.outcome.steps
 
 
 def _keep(
@@ -299,7 +317,8 @@ def _keep(
     describe_run(out, {**read_run(out), "outcome": outcome})
     shutil.rmtree(out / _TABLES_FOLDER, ignore_errors=True)
     patients = len(known.train), len(known.held_out)
-    return TrainedSpade(out / CHECKPOINT_FOLDER, tuple(done), patients, alike, clusters.notes)
+    asked = clusters.experts + clusters.merged
+    return TrainedSpade(out / CHECKPOINT_FOLDER, tuple(done), patients, alike, clusters.notes, asked)
 
 
 def _checkpoint(spots: TrainingSpots, clusters: Clusters, out: Path, options: SpadeOptions) -> SpadeCheckpoint:

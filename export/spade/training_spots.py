@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from haiku_edge.runtime.bundle import KnownPatients
 from haiku_edge.runtime.errors import DatasetError
 from haiku_edge.runtime.inference.progress import Progress
 
-from ..spatial import DatasetSection, SpotDataset, log_normalise
+from ..spatial import DatasetSection, SpotDataset, log_normalise_sparse
 from ..spatial.features import Encoder, section_features
 from .cluster import Clusters, nearest
 from .expert_table import append_spots
@@ -101,7 +100,7 @@ def write_tables(training: TrainingSpots, clusters: Clusters, folder: Path, prog
     for section in training.sections:
         spots, features = training.dataset.read(section.section), training.features(section)
         experts = clusters.expert_of_spots(features, section.organ)
-        counts = csr_matrix(log_normalise(spots.counts, spots.library)) if log else spots.counts
+        counts = log_normalise_sparse(spots.counts, spots.library) if log else spots.counts
         for number in np.unique(experts):
             rows = np.flatnonzero(experts == number)
             judges = np.full(len(rows), section.patient in training.judges)

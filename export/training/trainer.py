@@ -247,6 +247,6 @@ def check_finite(loss: float, step: int) -> None:
     """
     if not math.isfinite(loss):
         raise DatasetError(
-            f"The loss of batch {step + 1:,} is no number, so the training ended there. Look for broken patches, or "
-            "start again with a longer --warm-up; what was kept before is whole."
+            f"The loss of batch {step + 1:,} is no number, so the training ended there. Look for broken "
+            "patches or counts in its data, or broken weights in what it began with; what was kept before is whole."
         )

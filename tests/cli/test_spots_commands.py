@@ -58,6 +58,22 @@ def test_a_dataset_is_built_described_and_not_replaced_unasked(table: Path) -> N
     assert "Traceback" not in refused.stderr
 
 
+def test_a_dataset_is_described_in_words_with_its_facts(table: Path) -> None:
+    row = "S{0},{1},{2},one.h5ad,one.png,0.5,{3},{4}"
+    rows = [("1", "P1", "Colon", "III", "70"), ("2", "P1", "Colon", "III", "70"), ("3", "P2", "Breast", "I", "")]
+    header = "section,patient,organ,data,image,mpp,stage,age"
+    table.write_text("\n".join([header, *(row.format(*own) for own in rows)]) + "\n")
+    out = table.parent / "spots"
+    run("build", table, "--out", out, "--least-common-genes", 3)
+    told = " ".join(run("info", out).stdout.split())
+    assert "organs (sections) colon 2, breast 1" in told and "synthetic no" in told and "{" not in told
+    assert "the 50 most variable genes of each section; of 3 genes that the sections share" in told
+    info = json.loads(run("info", out, "--json").stdout)
+    named = {key for section in info["sections"] for key in section["facts"]}
+    assert len(named) == 2 and info["facts"] == {name: 2 if "stage" in name else 1 for name in named}
+    assert all(f"{name} {count}" in told for name, count in info["facts"].items())
+
+
 def test_what_is_no_dataset_is_refused_in_one_sentence(table: Path) -> None:
     assert "no dataset of spots" in run("info", table.parent, code=81).stderr
     refused = run("build", table, "--out", table.parent / "spots", code=82)

@@ -8,13 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from scipy.sparse import csr_matrix
 
-from haiku_edge.cli.spots_embed import remarks_on_known
+from haiku_edge.cli.spots_embed import count_taught, read_mixtures
 from haiku_edge.export.checkpoint import write_known
 from haiku_edge.export.checkpoint.spade import read_spade
 from haiku_edge.export.evaluation.spade import FEATURES, SPADE, read_spot_cohort
+from haiku_edge.export.spade import embed
+from haiku_edge.export.spade.embed import gene_heads
+from haiku_edge.export.spade.genes import choose_genes
+from haiku_edge.export.spade.represent import represent_spots
+from haiku_edge.export.spatial import log_normalise
 from haiku_edge.export.spatial.features import section_features
 from haiku_edge.runtime.bundle import KnownPatients
+from haiku_edge.runtime.errors import UsageError
 from tests.conftest import Run
 from tests.spade_bundles import encoder, small_checkpoint, small_spots
 
@@ -51,8 +59,78 @@ def test_patients_whom_a_mixture_has_seen_are_said(made: Path, tmp_path: Path) -
     shutil.copytree(made / "checkpoint", tmp_path / "seen")
     write_known(tmp_path / "seen", KnownPatients.of_names(["P1", "P2", "P3"], ["P4"]))
     mixtures = [f"SPADE={made / 'checkpoint'}", f" one expert ={tmp_path / 'seen'}"]
-    (remark,) = remarks_on_known(mixtures, {"P1", "P4", "P5"})
-    assert remark.startswith("one expert learned from 2 of 3 patients")
+    assert count_taught(mixtures, {"P1", "P4", "P5"}) == {"one expert": 2}
+
+
+def test_the_cohort_remembers_whom_a_mixture_has_seen_and_the_evaluation_says_so(
+    haiku_edge: Run, made: Path, tmp_path: Path
+) -> None:
+    dataset, cohort = small_spots("atlas"), tmp_path / "cohort.parquet"
+    shutil.copytree(made / "checkpoint", tmp_path / "seen")
+    write_known(tmp_path / "seen", KnownPatients.of_names([section.patient for section in dataset.sections[:2]]))
+    given = ("--mixture", f"SPADE={tmp_path / 'seen'}", "--genes", "5", "--out", cohort)
+    done = haiku_edge("spots", "embed", dataset.path, *given)
+    assert done.returncode == 0, done.stderr
+    read = read_spot_cohort(cohort)
+    assert read.taught == {SPADE: 2} and read.genes == choose_genes(dataset, 5)
+    judged = haiku_edge("evaluate", "spade", "expression", cohort)
+    assert "SPADE learned from 2 of these patients: its figures are too good." in " ".join(judged.stdout.split())
+    judged = haiku_edge("evaluate", "spade", "expression", cohort, "--json")
+    assert json.loads(judged.stdout)["expression"]["learned_from"] == {SPADE: 2}
+
+
+def test_fewer_genes_change_the_expression_that_is_kept_and_nothing_else(made: Path, tmp_path: Path) -> None:
+    dataset = small_spots("atlas")
+    mixtures = {SPADE: read_spade(made / "checkpoint")}
+    named = (dataset.genes[5], dataset.genes[2])
+
+    def truth(section: str) -> np.ndarray:
+        spots = dataset.read(section)
+        return (spots.counts.toarray() + 1).astype(np.float32)
+
+    every = represent_spots(dataset, encoder(), mixtures, tmp_path, truth=truth)
+    few = represent_spots(dataset, encoder(), mixtures, tmp_path, genes=named, truth=truth)
+    assert every.genes == dataset.genes and few.genes == named
+    spots = [dataset.read(section.section) for section in dataset.sections]
+    measured = np.concatenate([log_normalise(own.counts, own.library) for own in spots])
+    counts = np.concatenate([own.counts.toarray() for own in spots])
+    np.testing.assert_array_equal(every.expression, measured)
+    np.testing.assert_array_equal(few.expression, measured[:, [5, 2]])
+    assert few.expected is not None and every.expected is not None
+    np.testing.assert_array_equal(few.expected, counts[:, [5, 2]] + 1)
+    np.testing.assert_array_equal(every.expected, counts + 1)
+    for name in (FEATURES, SPADE):
+        np.testing.assert_array_equal(few.vectors[name], every.vectors[name])
+    np.testing.assert_array_equal(few.keys[SPADE], every.keys[SPADE])
+    torched = mixtures[SPADE].mixture(spots=True)
+    with torch.no_grad():
+        wanted = torched.embed_spots(torch.from_numpy(few.vectors[FEATURES]), torch.from_numpy(measured)).numpy()
+    np.testing.assert_allclose(few.keys[SPADE], wanted, atol=1e-4)
+
+
+def test_gene_heads_read_a_section_in_blocks_to_the_same_keys(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, checkpoint = small_spots("atlas"), read_spade(made / "checkpoint")
+    spots, heads = dataset.read(dataset.sections[0].section), gene_heads(checkpoint, dataset.genes)
+    assert heads is not None
+    weights = np.random.default_rng(0).dirichlet(np.ones(3), len(spots)).astype(np.float32)
+    whole, seen = heads(spots, weights), []
+
+    def watched(counts: csr_matrix, library: np.ndarray) -> np.ndarray:
+        seen.append(counts.shape[0])
+        return log_normalise(counts, library)
+
+    monkeypatch.setattr(embed, "ROWS", 4)
+    monkeypatch.setattr(embed, "log_normalise", watched)
+    np.testing.assert_allclose(heads(spots, weights), whole, atol=1e-5)
+    assert max(seen) == 4 and sum(seen) == len(spots)
+
+
+def test_a_mixture_that_would_pass_for_a_variant_is_refused(made: Path) -> None:
+    checkpoint = made / "checkpoint"
+    with pytest.raises(UsageError, match="SPADE, hard"):
+        read_mixtures([f"SPADE={checkpoint}", f"SPADE, hard={checkpoint}"])
 
 
 @pytest.mark.parametrize("mixtures", [["checkpoint"], ["A=x"], ["SPADE=x", "SPADE=y"], [f"{FEATURES}=x", "SPADE=y"]])

@@ -15,7 +15,7 @@ from .render import render_expression, render_few_shot, render_routing, render_s
 from .retrieval import Search
 from .routing import RoutingResult, compare_routing
 from .section import spade_section
-from .slides import SlideResult, score_slide_survival, score_slides
+from .slides import FOLDS, SlideResult, score_slide_survival, score_slides
 from .spot_cohort import (
     FEATURES,
     ONE_EXPERT,
@@ -29,6 +29,7 @@ from .verdict import Gain, verdict
 
 __all__ = [
     "FEATURES",
+    "FOLDS",
     "ONE_EXPERT",
     "RANDOM_CLUSTERS",
     "SHOTS",

@@ -6,7 +6,7 @@ Pearson per gene over all spots tells of organs, patients and places at once; in
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import numpy as np
@@ -84,6 +84,7 @@ class ExpressionResult:
         ceiling: What the simulator's truth itself reaches; None for real tissue.
         gains: The judged representation less each baseline.
         profile: Representation → neighbours → mean Pearson over all spots, searching pictures.
+        learned_from: Representation → how many of the cohort's patients it has learned from.
     """
 
     subject: str
@@ -97,6 +98,7 @@ class ExpressionResult:
     ceiling: ExpressionScore | None
     gains: tuple[ExpressionGain, ...]
     profile: Mapping[str, Mapping[int, float]]
+    learned_from: Mapping[str, int] = field(default_factory=dict)
 
     def score(self, name: str, keys: Keys | None = "image") -> ExpressionScore:
         """One of the scores."""
@@ -203,6 +205,7 @@ def score_expression(cohort: SpotCohort, subject: str = SPADE, search: Search | 
         ceiling=_ceiling(truth, genes),
         gains=tuple(_gains(truth, subject, {**correlated, (ORGAN_MEAN, "image"): organ}, genes)),
         profile=_profiles(truth, found, chosen.temperature, genes),
+        learned_from=cohort.taught,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -90,6 +90,7 @@ class FewShotResult:
         dropped: Items that were left out.
         scores: Every representation at every number of shots that there are.
         gains: The judged representation less each baseline.
+        learned_from: Representation → how many of the cohort's patients it has learned from.
     """
 
     subject: str
@@ -100,6 +101,7 @@ class FewShotResult:
     dropped: int
     scores: tuple[FewShotScore, ...]
     gains: tuple[FewShotGain, ...]
+    learned_from: Mapping[str, int] = field(default_factory=dict)
 
 
 def score_few_shot(
@@ -142,6 +144,7 @@ def score_few_shot(
         gains=tuple(
             _gain(name, count, found[subject][count] - found[name][count]) for count in there for name in baselines
         ),
+        learned_from=cohort.taught,
     )
 
 

@@ -26,6 +26,7 @@ def expression_figures(result: ExpressionResult, *, genes: bool = True) -> dict[
         "scores": [_score(score, result.genes if genes else ()) for score in scores],
         "gains": [{"searched": one.keys, "measure": one.measure, **_gain(one.gain)} for one in result.gains],
         "neighbours": json_value(result.profile),
+        "learned_from": dict(result.learned_from),
     }
 
 
@@ -42,6 +43,7 @@ def few_shot_figures(result: FewShotResult) -> dict[str, object]:
         "gains": [
             {"shots": one.shots, "balanced": _gain(one.balanced), "auroc": _gain(one.auroc)} for one in result.gains
         ],
+        "learned_from": dict(result.learned_from),
     }
 
 
@@ -53,6 +55,7 @@ def slide_figures(result: SlideResult) -> dict[str, object]:
         "patients": result.patients,
         "counts": dict(result.counts),
         "left_out": result.left_out,
+        "learned_from": dict(result.learned_from),
         "folds": result.folds,
         "scores": json_value(result.scores),
         "gains": [{"head": one.network, "figure": result.figure, **_gain(one.gain)} for one in result.gains],

@@ -47,6 +47,7 @@ def join_representations(parts: Mapping[str, SpotCohort], taken: str = SPADE) ->
         base,
         vectors={name: part.vectors[called[name]] for name, part in aligned.items()},
         keys={name: part.keys[called[name]] for name, part in aligned.items() if called[name] in part.keys},
+        taught={name: part.taught[called[name]] for name, part in aligned.items() if called[name] in part.taught},
     )
 
 
@@ -57,7 +58,8 @@ def pool_cohorts(parts: Sequence[SpotCohort]) -> SpotCohort:
         parts: Cohorts with the same genes, and no patient in two of them.
 
     Raises:
-        CohortError: They measure other genes, share a patient, or have no representation in common.
+        CohortError: They measure other genes, share a patient, have no representation in common, or one with vectors
+            of other lengths.
         UsageError: There are no parts.
     """
     if not parts:
@@ -75,6 +77,7 @@ def pool_cohorts(parts: Sequence[SpotCohort]) -> SpotCohort:
         genes=first.genes,
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
         vectors=vectors,
+        taught={name: sum(part.taught.get(name, 0) for part in parts) for name in vectors},
         keys=keys,
         facts={patient: own for part in parts for patient, own in part.facts.items()},
         expected=np.concatenate(expected) if len(expected) == len(parts) else None,
@@ -82,8 +85,18 @@ def pool_cohorts(parts: Sequence[SpotCohort]) -> SpotCohort:
 
 
 def _in_all(parts: Sequence[Mapping[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
-    """The matrices that all have, one below the other."""
+    """The matrices that all have, one below the other.
+
+    Raises:
+        CohortError: Those of one name are not equally wide.
+    """
     shared = [name for name in parts[0] if all(name in part for part in parts)]
+    for name in shared:
+        if len(lengths := {part[name].shape[1] for part in parts}) > 1:
+            raise CohortError(
+                f"The vectors of {name} have {' and '.join(map(str, sorted(lengths)))} numbers in the cohorts. Embed "
+                "them with the same models."
+            )
     return {name: np.concatenate([part[name] for part in parts]) for name in shared}
 
 

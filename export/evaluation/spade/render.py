@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..bootstrap import Estimate
@@ -28,7 +30,7 @@ def render_expression(result: ExpressionResult) -> str:
         f"(temperature {result.search.temperature:g}). Pearson correlation with the measured, log-normalised "
         f"expression, mean over {result.compared} of {len(result.genes)} genes; in brackets where 95 % of resampled "
         "cohorts lie."
-    )
+    ) + _learned(result.learned_from)
     parts = [head, *_expression_verdicts(result), _expression_scores(result), _expression_gains(result)]
     return "\n\n".join((*parts, _profile(result), _genes(result)))
 
@@ -44,7 +46,7 @@ def render_few_shot(result: FewShotResult) -> str:
         f"C = dimensions × 2/100 and {MAX_ITERATIONS:,} iterations, as published; vectors are standardised by all "
         "items of the teaching patients, of which the published code says nothing. Mean ± standard deviation over "
         f"draws; balanced accuracy by chance is {1 / len(result.classes):.2f}."
-    )
+    ) + _learned(result.learned_from)
     if not result.scores:
         return head + "\n\nNo class has a patient to spare, so nothing was probed."
     counts = list(dict.fromkeys(score.shots for score in result.scores))
@@ -74,7 +76,7 @@ def render_slides(result: SlideResult) -> str:
         f"Slide heads of {result.question}: {result.patients} patients, {named}{left}. Nested cross-validation with "
         f"{result.folds} folds of patients, the same for every representation; in brackets where 95 % of resampled "
         "cohorts lie."
-    )
+    ) + _learned(result.learned_from)
     figures = list(result.scores[0].figures)
     rows = [
         (score.name, score.network, *(spanned(score.figures[figure]) for figure in figures)) for score in result.scores
@@ -95,7 +97,7 @@ def render_routing(result: RoutingResult) -> str:
         f"What other routing changes, on {result.spots} spots of {result.patients} patients: cosine of a spot's two "
         f"embeddings, the share of its {result.neighbours} nearest spots of other patients that both find, and the "
         "change of the mean Pearson of expression over all spots."
-    )
+    ) + _learned(result.learned_from)
     rows = [
         (
             one.name,
@@ -109,6 +111,14 @@ def render_routing(result: RoutingResult) -> str:
     ]
     names = ("routing", "cosine", f"lowest {LOW:g} %", "same spots", "shared neighbours", "change of Pearson")
     return head + "\n\n" + table(names, rows)
+
+
+def _learned(learned_from: Mapping[str, int]) -> str:
+    """A sentence where representations learned from patients of the cohort; '' where none did."""
+    told = [f"{name} learned from {count}" for name, count in learned_from.items() if count > 0]
+    if not told:
+        return ""
+    return f" {', '.join(told)} of these patients: {'its' if len(told) == 1 else 'their'} figures are too good."
 
 
 def _expression_verdicts(result: ExpressionResult) -> list[str]:
@@ -132,7 +142,10 @@ def _expression_scores(result: ExpressionResult) -> str:
         "correlates negatively by construction where there is one organ; compare its error."
     )
     if result.ceiling is not None:
-        text += " The truth is what the simulator itself expects: nothing that is seen in a picture can do better."
+        text += (
+            " The truth is what the simulator expects of the visible cells alone: what organ and diagnosis add, "
+            "which a picture may show too, can pass it."
+        )
     return text
 
 
@@ -162,7 +175,7 @@ def _genes(result: ExpressionResult) -> str:
     reference = np.nan_to_num(np.array(first.genes), nan=-np.inf)
     order = np.argsort(-reference, kind="stable")[:GENES_SHOWN]
     rows = [(result.genes[g], *(shown(score.genes[g], 3) for score in scores)) for g in order.tolist()]
-    head = f"Pearson over all spots of the {len(order)} genes that {first.name} predicts best."
+    head = f"Pearson over all spots of the {len(order)} genes that are best predicted by {first.name}."
     return head + "\n\n" + table(("gene", *(score.name for score in scores)), rows)
 
 

@@ -37,14 +37,16 @@ class Search:
     temperature: float = TEMPERATURE
 
 
-def other_patients(patients: NDArray[np.str_]) -> Barrier:
-    """The barrier that keeps a patient's own spots from being found."""
+def other_patients(patients: NDArray[np.str_], asked: NDArray[np.int64]) -> Barrier:
+    """The barrier that keeps a patient's own spots from being found by the asked ones."""
     codes = np.unique(patients, return_inverse=True)[1].ravel().astype(np.int64)
     every, nowhere = np.repeat(codes[:, None], 3, axis=1), np.full((len(codes), 2), np.nan, np.float32)
-    return Barrier("patient", every, every, (nowhere, nowhere), (np.nan, np.nan))
+    return Barrier("patient", every[asked], every, (nowhere[asked], nowhere), (np.nan, np.nan))
 
 
-def find_neighbours(cohort: SpotCohort, name: str, neighbours: int, keys: Keys = "image") -> Neighbours:
+def find_neighbours(
+    cohort: SpotCohort, name: str, neighbours: int, keys: Keys = "image", asked: NDArray[np.int64] | None = None
+) -> Neighbours:
     """The k spots of other patients that are most similar by cosine to each spot.
 
     Args:
@@ -52,19 +54,20 @@ def find_neighbours(cohort: SpotCohort, name: str, neighbours: int, keys: Keys =
         name: Representation.
         neighbours: k.
         keys: What is searched.
+        asked: (q,) rows of the spots that are asked about, among all of the cohort; None for every one.
 
     Raises:
         UsageError: The cohort has no such keys.
     """
     if keys == "expression" and name not in cohort.keys:
         raise UsageError(f"The cohort has no vectors of expression for {name!r}. Search the pictures.")
-    queries = unit_rows(cohort.vectors[name])
-    held = queries if keys == "image" else unit_rows(cohort.keys[name])
-    return search(queries, held, neighbours, other_patients(cohort.patients))
+    pictures, rows = unit_rows(cohort.vectors[name]), np.arange(len(cohort)) if asked is None else asked
+    held = pictures if keys == "image" else unit_rows(cohort.keys[name])
+    return search(pictures[rows], held, neighbours, other_patients(cohort.patients, rows))
 
 
 def infer(cohort: SpotCohort, found: Neighbours, temperature: float = TEMPERATURE) -> NDArray[np.float32]:
-    """(n, g) means of the neighbours' log-normalised expression, weighted by the softmax of their cosines."""
+    """(q, g) means of the neighbours' log-normalised expression, weighted by the softmax of their cosines."""
     weights, known = softmax_weights(found.scores, temperature), found.ids >= 0
     starts = np.concatenate([[0], np.cumsum(known.sum(axis=1))])
     mixed = csr_matrix((weights[known], found.ids[known], starts), shape=(len(found.ids), len(cohort)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -48,6 +49,7 @@ class RoutingResult:
         patients: Their patients.
         neighbours: k of the neighbours that are compared.
         variants: One for each.
+        learned_from: Representation → how many of the cohort's patients it has learned from.
     """
 
     subject: str
@@ -55,10 +57,11 @@ class RoutingResult:
     patients: int
     neighbours: int
     variants: tuple[RoutingDifference, ...]
+    learned_from: Mapping[str, int] = field(default_factory=dict)
 
 
 def compare_routing(cohort: SpotCohort, subject: str = SPADE, search: Search | None = None) -> RoutingResult:
-    """Compare each variant ('SPADE, hard', 'SPADE, top 2') with the judged representation.
+    """Compare each variant ('SPADE, hard', 'SPADE, two experts') with the judged representation.
 
     Raises:
         CohortError: One patient, or no variant.
@@ -90,4 +93,4 @@ def compare_routing(cohort: SpotCohort, subject: str = SPADE, search: Search | N
                 estimate(float(draws[0]), draws[1:]),
             )
         )
-    return RoutingResult(subject, len(cohort), truth.resamples.patients, chosen.neighbours, tuple(out))
+    return RoutingResult(subject, len(cohort), truth.resamples.patients, chosen.neighbours, tuple(out), cohort.taught)

@@ -7,22 +7,23 @@ and every representation is compared with the judged one on the same draws of pa
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from haiku_edge.runtime.errors import NativeCrashError
+from haiku_edge.runtime.errors import NativeCrashError, UsageError
 
 from ...heads.bags import Bags
 from ...heads.concordance import concordance
 from ...heads.folds import fold_numbers
 from ...heads.nested import Say, cross_validate, quiet
 from ...heads.scores import class_samples, first_of, resample_patients
-from ...heads.settings import Settings, preset
+from ...heads.settings import PRESETS, Settings, preset
 from ...heads.targets import ClassTarget, SurvivalTarget, Target, check_size, read_classes, read_survival
 from ...training.loop import deterministic
 from ..bootstrap import Estimate
@@ -83,6 +84,7 @@ class SlideResult:
         figure: The figure that gains compare.
         scores: Every representation under every network.
         gains: The judged representation less each baseline, network by network.
+        learned_from: Representation → patients of the cohort whom it learned from.
     """
 
     subject: str
@@ -94,6 +96,7 @@ class SlideResult:
     figure: str
     scores: tuple[SlideScore, ...]
     gains: tuple[SlideGain, ...]
+    learned_from: Mapping[str, int] = field(default_factory=dict)
 
 
 def score_slides(
@@ -118,21 +121,23 @@ def score_slides(
         networks: Presets, see `export.heads.settings`.
         folds: Outer folds.
         seed: Of folds and networks.
-        workers: Heads that are cross-validated at once, each in a process of one thread; does not change them.
+        workers: Heads that are cross-validated at once, each in a process of one thread; fewer than 2: in this
+            process. Their number changes no score.
         say: Called with one line a step.
 
     Raises:
         CohortError: One patient, one class, or too few patients of a class.
-        UsageError: There is no such representation or preset, or it is one for survival.
+        UsageError: There is no such representation or preset, it is one for survival, or none is named.
         NativeCrashError: A process ended by itself.
     """
+    grids = _grids(networks)
     asked = read_classes(cohort, target, classes)
 
     def figures(scores: NDArray[np.float64], numbers: NDArray[np.int64]) -> Samples:
         samples = class_samples(scores, asked.codes, np.arange(len(asked)), numbers)
         return dict(zip(("AUROC", "balanced accuracy", "macro F1"), samples, strict=True))
 
-    return _compare(cohort, subject, asked, networks, folds, seed, figures, workers, say)
+    return _compare(cohort, subject, asked, grids, folds, seed, figures, workers, say)
 
 
 def score_slide_survival(
@@ -153,13 +158,14 @@ def score_slide_survival(
         time: Fact with the time, see `read_survival`.
         event: Fact with the event.
     """
+    grids = _grids(networks)
     asked = read_survival(cohort, time, event)
     weights = resample_patients(np.arange(len(asked)))
 
     def figures(scores: NDArray[np.float64], _: NDArray[np.int64]) -> Samples:
         return {"C-index": concordance(scores[:, 0], asked, weights)}
 
-    return _compare(cohort, subject, asked, networks, folds, seed, figures, workers, say)
+    return _compare(cohort, subject, asked, grids, folds, seed, figures, workers, say)
 
 
 def spot_bags(cohort: SpotCohort, name: str, patients: NDArray[np.str_]) -> Bags:
@@ -168,6 +174,13 @@ def spot_bags(cohort: SpotCohort, name: str, patients: NDArray[np.str_]) -> Bags
     rows = [order[cohort.patients[order] == patient] for patient in patients]
     starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     return Bags(patients, np.asarray(cohort.vectors[name][np.concatenate(rows)], np.float32), starts)
+
+
+def _grids(networks: Sequence[str]) -> dict[str, tuple[Settings, ...]]:
+    """The settings of the named presets, each once."""
+    if not networks:
+        raise UsageError(f"No head is named, so nothing is trained. Name at least one of {', '.join(PRESETS)}.")
+    return {network: preset(network) for network in networks}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,24 +204,30 @@ def _validate(job: _Job) -> NDArray[np.float64]:
 
 def _each(jobs: Sequence[_Job], workers: int) -> Iterator[NDArray[np.float64]]:
     """The scores of every job, in their order."""
-    if min(workers, len(jobs)) == 1:
+    if min(workers, len(jobs)) <= 1:
         yield from map(_validate, jobs)
         return
     # Spawned: a fork of a process with threads may hang.
-    with ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn"), _begin) as pool:
         try:
             yield from pool.map(_validate, jobs)
         except BrokenProcessPool:
             raise NativeCrashError(
-                "A process that trained a head ended by itself, most often for want of memory. Ask for fewer --workers."
+                "A process that trained a head ended by itself, most often for want of memory. Train one after "
+                "the other, which takes least of it: --workers 1."
             ) from None
+
+
+def _begin() -> None:
+    """Prepare a worker: Ctrl-C ends it at once, without a word of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _compare(
     cohort: SpotCohort,
     subject: str,
     asked: Target,
-    networks: Sequence[str],
+    grids: Mapping[str, tuple[Settings, ...]],
     folds: int,
     seed: int,
     figures: Callable[[NDArray[np.float64], NDArray[np.int64]], Samples],
@@ -221,18 +240,18 @@ def _compare(
     numbers = fold_numbers(asked.strata, folds, seed)
     bags = {name: spot_bags(cohort, name, asked.patients) for name in (subject, *baselines)}
     jobs = [
-        _Job(name, network, own, asked, preset(network), numbers, seed)
+        _Job(name, network, own, asked, grid, numbers, seed)
         for name, own in bags.items()
-        for network in networks
+        for network, grid in grids.items()
     ]
     found: dict[tuple[str, str], Samples] = {}
     for job, scores in zip(jobs, _each(jobs, workers), strict=True):
         say(f"{asked.name}: {job.name}, {job.network}")
         found[job.name, job.network] = figures(scores, numbers)
-    main = next(iter(found[subject, networks[0]]))
+    main = next(iter(next(iter(found.values()))))
     gains = [
         SlideGain(network, Gain(name, first_of(found[subject, network][main] - found[name, network][main])))
-        for network in networks
+        for network in grids
         for name in baselines
     ]
     told = [
@@ -240,7 +259,16 @@ def _compare(
         for (name, network), samples in found.items()
     ]
     return SlideResult(
-        subject, asked.name, len(asked), _counts(asked), asked.left_out, folds, main, tuple(told), tuple(gains)
+        subject,
+        asked.name,
+        len(asked),
+        _counts(asked),
+        asked.left_out,
+        folds,
+        main,
+        tuple(told),
+        tuple(gains),
+        cohort.taught,
     )
 
 

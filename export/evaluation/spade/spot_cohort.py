@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from haiku_edge.runtime.arrow import list_column, list_matrix
 from haiku_edge.runtime.errors import CohortError, UnreadableDatasetError, UsageError
 
+from ...heads.targets import UNKNOWN
 from ..cohort_file import CohortFile, facts_in, names_in
 
 SPADE = "SPADE"
@@ -31,7 +32,7 @@ _FILE = CohortFile(
     key=b"haiku_edge.spot_cohort",
     texts=("spots", "sections", "patients", "organs"),
     what="cohort of embedded spots",
-    absent="Write a cohort of embedded spots first.",
+    absent="Write one with `haiku-edge spots embed` first.",
     damaged="Write it again.",
 )
 
@@ -57,6 +58,8 @@ class SpotCohort:
         expression: (n, g) float32, log-normalised.
         facts: Patient → clinical facts, in the notes' keys.
         expected: (n, g) float32, what the simulator's truth lets one expect; None for real tissue.
+        taught: Representation → how many of the patients who were embedded it has learned from, where it is known to
+            have learned from any.
     """
 
     genes: tuple[str, ...]
@@ -71,6 +74,7 @@ class SpotCohort:
     expression: NDArray[np.float32]
     facts: Mapping[str, Mapping[str, str]]
     expected: NDArray[np.float32] | None = None
+    taught: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of spots."""
@@ -83,10 +87,11 @@ class SpotCohort:
         return np.asarray(np.unique(names, axis=0, return_inverse=True)[1], np.int64).ravel()
 
     def labels(self, key: str) -> NDArray[np.str_]:
-        """(n,) the organ of each spot, or the fact `key` of its patient; '' where that is not known."""
-        if key == ORGAN:
-            return self.organs
-        return np.array([self.facts.get(str(patient), {}).get(key, "") for patient in self.patients], np.str_)
+        """(n,) the organ of each spot, or the fact `key` of its patient; '' where nobody knows, see `UNKNOWN`."""
+        values = self.organs
+        if key != ORGAN:
+            values = np.array([self.facts.get(str(patient), {}).get(key, "") for patient in self.patients], np.str_)
+        return np.where(np.isin(np.char.lower(values), sorted(UNKNOWN)), "", values)
 
     def baselines(self, subject: str) -> tuple[str, ...]:
         """The representations that a judged one is compared with: all but itself and variants.
@@ -95,7 +100,8 @@ class SpotCohort:
             UsageError: There is no such representation.
         """
         if subject not in self.vectors:
-            raise UsageError(f"The cohort has no representation {subject!r}. It has {', '.join(self.vectors)}.")
+            there = ", ".join(map(repr, self.vectors))
+            raise UsageError(f"The cohort has no representation {subject!r}. It has {there}.")
         return tuple(name for name in self.vectors if name != subject and not self._is_variant(name))
 
     def variants(self, subject: str) -> tuple[str, ...]:
@@ -142,6 +148,7 @@ def write_spot_cohort(path: Path, cohort: SpotCohort) -> None:
         "vectors": list(cohort.vectors),
         "keys": list(cohort.keys),
         "facts": {patient: dict(own) for patient, own in cohort.facts.items()},
+        "taught": dict(cohort.taught),
     }
     matrices = {name: list_column(matrix) for name, matrix in {**tables, **vectors, **keys}.items()}
     _FILE.write(path, cohort, matrices, about)
@@ -168,6 +175,7 @@ def _cohort(table: pa.Table, about: Mapping[str, Any]) -> SpotCohort:
         expression=list_matrix(table, "expression", np.float32),
         facts=facts_in(about),
         expected=list_matrix(table, "expected", np.float32) if "expected" in table.column_names else None,
+        taught={str(name): int(count) for name, count in about.get("taught", {}).items()},
     )
 
 

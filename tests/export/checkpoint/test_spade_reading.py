@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from haiku_edge.export.checkpoint import SpadeCheckpoint, clustering_digest, is_spade, read_spade, write_spade
+from haiku_edge.export.checkpoint import SpadeCheckpoint, clustering_digest, read_spade, write_spade
 from haiku_edge.export.checkpoint.spade_released import read_released
 from haiku_edge.runtime.errors import (
     CheckpointError,
@@ -58,7 +59,6 @@ def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 def test_each_naming_and_wrapping_gives_the_same_experts(scheme: str, tmp_path: Path) -> None:
     folder = make_released(tmp_path / "made", scheme)
     found = read_spade(folder)
-    assert is_spade(folder) and not is_spade(tmp_path)
     assert (found.config.features, found.config.width, found.config.experts, found.config.centroids) == (6, 8, 3, 7)
     assert found.config.temperature == 0.1 and found.config.top is None
     for number, state in enumerate(states()):
@@ -80,6 +80,18 @@ def test_our_form_keeps_everything(released: Path, own: Path) -> None:
     both = [checkpoint.mixture(spots=True).embed_spots(features, counts) for checkpoint in (first, again)]
     assert torch.equal(*both)
     assert {path.name for path in again.files} == {path.name for path in own.iterdir()}
+
+
+@pytest.mark.parametrize("form", ["released", "own"])
+def test_the_folder_of_a_training_is_refused_with_the_name_of_its_checkpoint(
+    released: Path, own: Path, tmp_path: Path, form: str
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (released if form == "released" else own).rename(run / "checkpoint")
+    with pytest.raises(CheckpointIncompleteError, match=re.escape(f"Name {run / 'checkpoint'}.")):
+        read_spade(run)
+    assert same_mixture(read_spade(run / "checkpoint").mixture())
 
 
 def test_routing_and_lack_of_gene_heads_are_kept(released: Path, tmp_path: Path) -> None:

@@ -82,6 +82,14 @@ def test_a_written_cohort_is_not_replaced_before_an_hour_of_simulation(tmp_path:
     assert (tmp_path / "c.parquet").read_text() == "precious"
 
 
+@pytest.mark.parametrize("option", ["--out", "--json"])
+def test_a_cohort_is_not_written_where_figures_are_asked_for(option: str, tmp_path: Path) -> None:
+    asked = (option, tmp_path / "figures.json") if option == "--out" else (option,)
+    refused = evaluate("--write-cohort", tmp_path / "c.parquet", *asked, "--bundle", tmp_path / "nowhere")
+    assert refused.exit_code == 2 and "measures nothing" in refused.output
+    assert not list(tmp_path.iterdir())
+
+
 def test_json_holds_every_figure_of_retrieval_at_every_length(cohort: Path) -> None:
     document = json.loads(evaluate("retrieval", cohort, "--json").stdout)
     assert {(s["query"], s["gallery"]) for s in document["retrieval"]} == {

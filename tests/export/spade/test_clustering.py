@@ -104,9 +104,20 @@ def test_an_expert_with_too_few_spots_joins_the_nearest() -> None:
     centroids = np.array([[0], [1], [10], [11], [13]], np.float32)
     merged, notes = merge_small(centroids, np.array([0, 0, 1, 1, 2]), np.array([500, 500, 300, 300, 20]), least=100)
     assert merged.tolist() == [0, 0, 1, 1, 1]
-    assert notes == ["Cluster 2 has 20 spots to learn from, fewer than 100, and was merged into cluster 1."]
+    assert notes == ["Cluster 3 has 20 spots to learn from, fewer than 100, and was merged into cluster 2."]
     alone, notes = merge_small(centroids, np.array([0, 0, 1, 1, 2]), np.array([1, 1, 1, 1, 1]), least=100)
     assert alone.tolist() == [0] * 5 and len(notes) == 2
+
+
+def test_several_mergers_are_told_in_one_line_and_kept_one_by_one(tmp_path: Path) -> None:
+    said: list[str] = []
+    found = two_stage(_cohort(), 8, 4, least_spots=2000, say=said.append)
+    assert said == [
+        "3 of 4 clusters have fewer than 2,000 spots to learn from, and were merged into their nearest: 1 is left."
+    ]
+    assert len(found.notes) == found.merged == 3 and found.experts == 1
+    write_clusters(tmp_path / "clusters.npz", found, "mine")
+    assert read_clusters(tmp_path / "clusters.npz", "mine").merged == 3
 
 
 def test_shuffled_centroids_keep_the_experts_sizes_and_lose_their_places() -> None:

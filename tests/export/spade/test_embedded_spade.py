@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,13 @@ from tests.spade_bundles import EMBEDDED
 
 @pytest.mark.slow
 def test_a_quick_bundle_is_made_measured_and_predicts(small_slide: Path, tmp_path: Path) -> None:
-    section = make_spade_bundle(EMBEDDED, tmp_path / "bundle", 7, QUICK, tmp_path / "work")
+    split = replace(QUICK.split, atlas=8, test=8)
+    plan = replace(QUICK, split=split, label="sex", folds=2)
+    section = make_spade_bundle(EMBEDDED, tmp_path / "bundle", 7, plan, tmp_path / "work")
     bundle = open_bundle(tmp_path / "bundle")
     manifest = bundle.manifest
     figures = manifest.metrics["spade"]
-    assert isinstance(figures, dict) and set(figures["evaluation"]) >= {"expression", "routing"}
+    assert isinstance(figures, dict) and set(figures["evaluation"]) >= {"expression", "routing", "few_shot", "slides"}
     card = bundle.read("MODEL_CARD.md").decode()
     assert "one expert" in card and "random clusters" in card and "\n".join(section.lines) in card
     known = read_known_patients(bundle)
@@ -47,5 +50,6 @@ def test_its_spots_are_verified_and_told_of() -> None:
 
 def test_the_shipped_card_shows_every_baseline() -> None:
     card = open_bundle(Path("spade")).read("MODEL_CARD.md").decode()
-    for words in ("image features", "one expert", "random clusters", "mean of the organ", "Few-shot", "truth"):
+    baselines = ("image features", "one expert", "random clusters", "mean of the organ", "truth")
+    for words in (*baselines, "Few-shot", "abmil-hazards", "transmil"):
         assert words in card

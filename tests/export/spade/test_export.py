@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from haiku_edge.cli.app import app
 from haiku_edge.export.bundle import write_bundle
 from haiku_edge.export.checkpoint import write_known
 from haiku_edge.export.checkpoint.spade import read_spade, write_spade
 from haiku_edge.export.model import ResidualHead
-from haiku_edge.export.spade.embed import gene_heads
-from haiku_edge.export.spade.evidence import choose_search
+from haiku_edge.export.spade.embed import gene_heads, unread
 from haiku_edge.export.spade.export import SpadeExportOptions, export_spade
 from haiku_edge.export.spade.genes import choose_genes
+from haiku_edge.export.spade.search import choose_search
 from haiku_edge.export.spatial import log_normalise, open_spots
 from haiku_edge.runtime.atlas import open_atlas
 from haiku_edge.runtime.bundle import Description, KnownPatients, open_bundle, read_known_patients
@@ -129,6 +132,44 @@ def test_a_bundle_without_spots_embeds_and_says_so(made: Path, tmp_path: Path) -
         export_spade(made / "checkpoint", EMBEDDED, tmp_path / "bundle")
 
 
+def test_a_real_bundle_says_whether_its_experts_were_trained_here_or_released(made: Path, tmp_path: Path) -> None:
+    found = replace(read_spade(made / "checkpoint"), about={"counts": "log"}, files=())
+    write_spade(tmp_path / "own", found)
+    (tmp_path / "released").mkdir()
+    np.save(tmp_path / "released/centroids.npy", found.centroids)
+    np.save(tmp_path / "released/reassigned_clusters.npy", found.expert_of)
+    for number, (image, genes) in enumerate(zip(found.image_heads, found.spot_heads or (), strict=True)):
+        parts = (("image_projection", image), ("spot_projection", genes))
+        state = {f"{part}.{key}": value for part, head in parts for key, value in head.items()}
+        torch.save({"model": state}, tmp_path / f"released/ep12_trloss0.4_valloss0.5_proto{number}.pt")
+    said = []
+    for name in ("own", "released"):
+        manifest = export_spade(tmp_path / name, EMBEDDED, tmp_path / f"{name}-bundle").manifest
+        assert not manifest.synthetic
+        said.append(manifest.statement)
+    assert said[0].startswith("Made from experts that `train spade` trained, and spots that their owner provided.")
+    assert said[1].startswith("Made from a SPADE checkpoint and spots that its licensee provided.")
+
+
+def test_the_command_says_once_for_what_the_bundle_is_and_its_size_in_megabytes(made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    command = ["export", "spade", str(made / "checkpoint"), "--encoder", str(EMBEDDED), "--out", str(out)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    files = [path for path in out.rglob("*") if path.is_file() and path.name not in ("bundle.json", "bundle.sha256")]
+    size = sum(path.stat().st_size for path in files) / 1e6
+    assert done.stdout.startswith(f"{out}: {size:.1f} MB, digest ")
+    assert done.stdout.count("For research use only.") == 1 and done.stdout.count("Synthetic: ") == 1
+
+
+def test_calibrating_patients_too_few_for_an_interval_are_remarked_on(made: Path) -> None:
+    few = "which is too few for any interval of 90 %: 9 patients are needed."
+    named = export_small(made, made / "named")
+    assert any(remark.startswith("6 patients of simulated calibration calibrate, " + few) for remark in named.remarks)
+    drawn = export_small(made, made / "drawn", calibration=None)
+    assert any(remark.startswith("1 of 6 patients, drawn with seed 0, calibrates, " + few) for remark in drawn.remarks)
+
+
 def test_the_most_variable_genes_are_taken(made: Path) -> None:
     dataset = small_spots("atlas")
     values = []
@@ -139,7 +180,7 @@ def test_the_most_variable_genes_are_taken(made: Path) -> None:
     wanted = {dataset.genes[place] for place in np.argsort(-variance)[:7]}
     assert set(choose_genes(dataset, 7)) == wanted
     assert choose_genes(dataset, dataset.genes[3:5]) == dataset.genes[3:5]
-    with pytest.raises(PanelError, match="NOGENE"):
+    with pytest.raises(PanelError, match=r"NOGENE.*`haiku-edge spots info --json` lists"):
         choose_genes(dataset, ("NOGENE",))
 
 
@@ -172,6 +213,13 @@ def test_what_can_not_be_searched_is_refused(made: Path, tmp_path: Path) -> None
     assert gene_heads(checkpoint, genes) is None
     with pytest.raises(PanelError, match="gene heads"):
         gene_heads(checkpoint, genes, wanted="expression")
+    whole = read_spade(made / "checkpoint")
+    assert whole.genes is not None and unread(whole, genes) is None and unread(checkpoint, genes) is None
+    why = unread(whole, genes[:-2])
+    assert why is not None and f"lacks 2 of the {len(whole.genes)} genes" in why
+    assert gene_heads(whole, genes[:-2]) is None
+    with pytest.raises(PanelError, match="--like"):
+        gene_heads(whole, genes[:-2], wanted="expression")
     with pytest.raises(UsageError, match="--keys"):
         SpadeExportOptions(keys="both")
     with pytest.raises(UsageError, match="--calibration"):
@@ -180,8 +228,6 @@ def test_what_can_not_be_searched_is_refused(made: Path, tmp_path: Path) -> None
 
 def test_gene_heads_are_summed_by_the_routing(made: Path) -> None:
     """The heads one by one in PyTorch, on the log-normalised counts that the checkpoint asks for."""
-    import torch
-
     dataset, checkpoint = small_spots("atlas"), read_spade(made / "checkpoint")
     spots = dataset.read(dataset.sections[1].section)
     weights = np.random.default_rng(0).dirichlet(np.ones(EXPERTS), len(spots)).astype(np.float32)
@@ -199,7 +245,7 @@ def test_gene_heads_are_summed_by_the_routing(made: Path) -> None:
 def test_keys_and_neighbours_are_chosen_without_the_own_patient(made: Path) -> None:
     """Expression is the same within a patient and unlike any other's, so finding oneself would look perfect."""
     from haiku_edge.export.evaluation.spade import SPADE
-    from haiku_edge.export.spade.embed import EmbeddedSpots, embed_spots
+    from haiku_edge.export.spade.embed import embed_spots
 
     bundle = open_bundle(made / "bundle")
     spade = bundle.manifest.need_spade()
@@ -213,8 +259,7 @@ def test_keys_and_neighbours_are_chosen_without_the_own_patient(made: Path) -> N
         expression=noise[patients],
         vectors={SPADE: (noise[patients] + 1e-3 * rng.normal(size=(len(cohort), 4))).astype(np.float32)},
     )
-    _, _, scores = choose_search(EmbeddedSpots(planted, spots.experts))
-    assert max(scores["image"].values()) < 0.5
+    assert max(choose_search(planted).scores["image"].values()) < 0.5
 
 
 def test_patches_too_small_for_the_tower_are_refused(made: Path, tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from haiku_edge.cli.app import app
 from haiku_edge.export.checkpoint import read_known
 from haiku_edge.export.checkpoint.spade import read_spade
 from haiku_edge.export.spade import read_clusters
+from haiku_edge.export.spade.expert_table import open_table
 from haiku_edge.export.spade.split import held_out_patients, without
 from haiku_edge.export.spade.stage import SpadeOptions, TrainedSpade, train_spade
-from haiku_edge.export.spade.training_spots import gather_spots
+from haiku_edge.export.spade.training_spots import gather_spots, table_of, write_tables
 from haiku_edge.export.spatial import DatasetSection, log_normalise, open_spots
 from haiku_edge.export.training.loop import STATE_FILE
 from haiku_edge.runtime.bundle.known import patient_digest
@@ -107,14 +108,14 @@ def test_the_run_says_whom_it_has_seen_and_no_name(data: Path, trained: TrainedS
     assert not (run / "tables").exists() and (run / "elbow.svg").exists()
 
 
-@pytest.mark.parametrize("line", ["training", "expert 0"])
+@pytest.mark.parametrize("line", ["training", "expert 1"])
 def test_a_stopped_training_resumes_to_the_same_checkpoint_byte_for_byte(
     data: Path, trained: TrainedSpade, tmp_path: Path, line: str
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_spade(data, Colours(), tmp_path / "run", OPTIONS, _StopAt(line))
     state = tmp_path / "run/experts/00" / STATE_FILE
-    assert state.exists() == (line == "expert 0") and not (tmp_path / "run/checkpoint").exists()
+    assert state.exists() == (line == "expert 1") and not (tmp_path / "run/checkpoint").exists()
     kept = state.stat().st_mtime_ns if state.exists() else None
     done = train_spade(data, Colours(), tmp_path / "run", OPTIONS, resume=True)
     assert _content(done.checkpoint) == _content(trained.checkpoint)
@@ -130,6 +131,31 @@ def test_the_order_of_the_sections_decides_nothing(data: Path, trained: TrainedS
     (tmp_path / "spots/dataset.json").write_text(json.dumps(about))
     done = train_spade(tmp_path / "spots", Colours(), tmp_path / "run", OPTIONS)
     assert _content(done.checkpoint) == _content(trained.checkpoint)
+
+
+class _Lines(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        """Keep the line."""
+        self.lines.append(line)
+
+
+def test_experts_are_told_of_from_one_with_their_files_and_by_passes(data: Path, tmp_path: Path) -> None:
+    told = _Lines()
+    done = train_spade(data, Colours(), tmp_path / "run", OPTIONS, told)
+    assert told.lines[-3] == "training 2 experts, 1 at a time"
+    for line, own in zip(told.lines[-2:], done.experts, strict=True):
+        batches_a_pass = own.spots // OPTIONS.batch
+        assert own.outcome.best_step % batches_a_pass == 0
+        expected = f"{own.held_out} held-out spots after pass {own.outcome.best_step // batches_a_pass}"
+        assert line.startswith(f"expert {own.number + 1} (0{own.number} in names of files): {own.spots} spots; loss")
+        assert line.endswith(expected)
+        assert (tmp_path / f"run/experts/0{own.number}").is_dir()
+        assert (done.checkpoint / f"expert_0{own.number}.safetensors").is_file()
 
 
 def test_features_are_shared_and_baselines_differ_where_they_should(data: Path, tmp_path: Path) -> None:
@@ -150,6 +176,22 @@ def test_gene_heads_may_read_log_normalised_counts(data: Path, tmp_path: Path) -
     spots = open_spots(data).read("S9")
     scaled = log_normalise(spots.counts, spots.library)
     assert np.allclose(np.expm1(scaled).sum(1), 1e4 * spots.counts.sum(1).A1 / spots.library, rtol=1e-4)
+
+
+def test_tables_of_log_counts_hold_the_normalised_counts(data: Path, trained: TrainedSpade, tmp_path: Path) -> None:
+    clusters = read_clusters(trained.checkpoint.parent / "clusters.npz")
+    training = gather_spots(open_spots(data), Colours(), tmp_path / "features", seed=0)
+    write_tables(training, clusters, tmp_path / "tables", Silent(), log=True)
+    for number in range(2):
+        wanted = []
+        for section in training.sections:
+            spots = training.dataset.read(section.section)
+            own = clusters.expert_of_spots(training.features(section), section.organ) == number
+            scaled = spots.counts.toarray().astype(np.float64) * (np.float32(1e4) / spots.library)[:, None]
+            wanted.append(np.log1p(scaled).astype(np.float32)[own])
+        table = open_table(table_of(tmp_path / "tables", number))
+        every = np.concatenate(wanted)
+        np.testing.assert_array_equal(table.counts(np.arange(len(every))), every)
 
 
 def test_another_run_s_clusters_or_other_settings_are_refused_on_resume(
@@ -256,8 +298,25 @@ def test_the_command_trains_with_the_embedded_bundle_and_goes_on(tmp_path: Path)
     assert "Trained 2 experts on 36 spots of 3 patients (1 more held out)." in first.stdout
     assert read_spade(tmp_path / "run/checkpoint").config.features > 0
     assert CliRunner().invoke(app, command).exit_code == OutputExistsError.exit_code
+    assert f"`haiku-edge export spade {tmp_path / 'run/checkpoint'} --out BUNDLE` makes" in first.stdout
     again = CliRunner().invoke(app, [*command, "--resume"])
     assert again.exit_code == 0 and again.stdout == first.stdout
     for wrong, said in (("none", "--experts none"), ("0", "--experts 0")):
         refused = CliRunner().invoke(app, [*command, "--experts", wrong])
         assert refused.exit_code == UsageError.exit_code and said in refused.stderr
+
+
+def test_a_mixture_of_which_one_expert_is_left_is_told_as_that(tmp_path: Path) -> None:
+    write(tmp_path / "spots", PATIENTS[:4], spots=12, size=256)
+    command = ["train", "spade", str(tmp_path / "spots"), "--out", str(tmp_path / "run"), "--experts", "4"]
+    command += ["--per-organ", "3", "--epochs", "1", "--batch", "8"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "Trained 1 expert on 36 spots of 3 patients (1 more held out)." in done.stdout
+    assert (
+        "4 experts were asked for and 1 is left, since the others had fewer than 500 spots: lower --least-spots, or "
+        "take more spots."
+    ) in done.stdout
+    assert "export spade" not in done.stdout and done.stderr.count("merged") == 1
+    outcome = json.loads((tmp_path / "run/run.json").read_text())["outcome"]
+    assert sum("was merged into cluster" in note for note in outcome["notes"]) == 3

@@ -15,8 +15,14 @@ from haiku_edge.export.evaluation.spade import (
     Search,
     SpotCohort,
     compare_routing,
+    expression_figures,
+    few_shot_figures,
     render_expression,
+    render_few_shot,
+    render_routing,
+    routing_figures,
     score_expression,
+    score_few_shot,
     score_slides,
     spade_section,
 )
@@ -224,3 +230,19 @@ def test_section_of_the_card_has_every_part_and_names_no_patient() -> None:
         assert f"#### {title}" in text
     assert set(section.metrics) == {"expression", "few_shot", "slides", "routing"}
     assert not any(name in text or name in str(section.metrics) for name in np.unique(cohort.patients).tolist())
+
+
+def test_figures_on_patients_who_taught_are_said_to_be_too_good() -> None:
+    cohort = planted_spots(patients=4)
+    seen = replace(cohort, taught={SPADE: 2})
+    both = replace(cohort, taught={SPADE: 2, RANDOM_CLUSTERS: 1})
+    told = "SPADE learned from 2 of these patients: its figures are too good."
+    for score, render, figures in (
+        (score_expression, render_expression, expression_figures),
+        (lambda own: score_few_shot(own, "grade", shots=(1,), draws=2), render_few_shot, few_shot_figures),
+        (compare_routing, render_routing, routing_figures),
+    ):
+        assert told in render(score(seen)).split("\n\n")[0] and "too good" not in render(score(cohort))
+        assert figures(score(seen))["learned_from"] == {SPADE: 2} and figures(score(cohort))["learned_from"] == {}
+    said = "SPADE learned from 2, random clusters learned from 1 of these patients: their figures are too good."
+    assert said in render_expression(score_expression(both))

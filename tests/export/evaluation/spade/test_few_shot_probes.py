@@ -104,3 +104,16 @@ def test_class_of_one_patient_is_left_out_and_one_class_is_refused() -> None:
         score_few_shot(cohort, "no such fact")
     with pytest.raises(UsageError, match="SPADE"):
         score_few_shot(cohort, "organ", subject="UNI")
+
+
+def test_what_nobody_knows_is_no_class() -> None:
+    cohort = planted_spots(patients=12, sections=1)
+    unknown = dict(zip(("P000", "P001", "P002", "P003"), ("unknown", "NA", "nan", "Not reported"), strict=True))
+    facts = {patient: {**own, "grade": unknown.get(patient, own["grade"])} for patient, own in cohort.facts.items()}
+    partly = replace(cohort, facts=facts)
+    assert set(partly.labels("grade").tolist()) == {"", "0", "1"}
+    assert set(partly.patients[partly.labels("grade") == ""].tolist()) == set(unknown)
+    items = make_items(partly, "grade", "patches")
+    assert items.classes == ("0", "1") and items.dropped == 4 * 12
+    organs = np.where(np.isin(cohort.patients, ["P000", "P001"]), "Unknown", cohort.organs)
+    assert set(replace(cohort, organs=organs).labels("organ").tolist()) == {"", "breast", "lung", "skin"}

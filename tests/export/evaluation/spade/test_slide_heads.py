@@ -96,12 +96,24 @@ def test_bags_are_patients_row_by_row() -> None:
 
 def test_what_can_not_be_asked_is_refused() -> None:
     cohort = planted_spots(patients=4)
-    with pytest.raises(CohortError, match="Too few"):
+    with pytest.raises(CohortError, match=r"Too few.*Ask for fewer --folds"):
         score_slides(cohort, "grade")
+    with pytest.raises(CohortError, match=r"Too few.*2 folds need 4 of each kind. Add patients"):
+        score_slides(cohort, "grade", folds=2)
     with pytest.raises(CohortError, match="no such fact"):
         score_slides(cohort, "no such fact")
     with pytest.raises(UsageError, match="preset"):
-        score_slides(telling_spots(), "grade", networks=("best",), folds=2)
+        score_slides(cohort, "grade", networks=("best",))
+    for workers in (1, 2):
+        with pytest.raises(UsageError, match="No head is named"):
+            score_slides(telling_spots(), "grade", networks=(), folds=2, workers=workers)
+
+
+def test_fewer_than_one_process_is_this_one() -> None:
+    none, one = (
+        score_slides(telling_spots(), "grade", networks=("ridge",), folds=2, workers=count) for count in (0, 1)
+    )
+    assert slide_figures(none) == slide_figures(one)
 
 
 @pytest.mark.slow

@@ -31,8 +31,8 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 COMMANDS = {
     "expression": ("--neighbours", "5"),
     "few-shot": ("--draws", "3"),
-    "slides": ("--target", "grade", "--heads", "ridge", "--folds", "2"),
-    "survival": ("--heads", "ridge", "--folds", "2"),
+    "slides": ("--target", "grade", "--heads", "ridge", "--folds", "2", "--workers", "1"),
+    "survival": ("--heads", "ridge", "--folds", "2", "--workers", "1"),
     "routing": (),
 }
 
@@ -50,6 +50,16 @@ def test_command_prints_tables_for_research_use_and_writes_the_same_figures(
     assert "P003" not in told.stdout and "P003" not in out.read_text()
     again = evaluate(command, cohort, *COMMANDS[command], "--out", out)
     assert again.exit_code == OutputExistsError.exit_code
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["slides", "survival"])
+def test_all_cores_give_the_figures_of_one_process(command: str, cohort: Path) -> None:
+    whole = COMMANDS[command]
+    alone, beside = (evaluate(command, cohort, *options, "--json") for options in (whole, whole[:-2]))
+    assert alone.exit_code == beside.exit_code == 0 and alone.stdout == beside.stdout
+    refused = evaluate(command, cohort, *whole[:-1], "0")
+    assert refused.exit_code == 2 and "--workers" in refused.output
 
 
 def test_json_says_for_every_baseline_whether_the_judged_one_is_better(cohort: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from haiku_edge.export.evaluation.spade import (
@@ -36,6 +38,25 @@ def test_cohort_comes_back_as_it_was_written(tmp_path: Path) -> None:
         assert (back.expected is None) == (cohort.expected is None)
 
 
+def test_whom_representations_learned_from_stays_with_the_cohort(tmp_path: Path) -> None:
+    cohort = replace(planted_spots(patients=3), taught={SPADE: 2, ONE_EXPERT: 1})
+    write_spot_cohort(tmp_path / "taught.parquet", cohort)
+    assert read_spot_cohort(tmp_path / "taught.parquet").taught == {SPADE: 2, ONE_EXPERT: 1}
+    assert cohort.select(cohort.patients != "P001").taught == cohort.taught
+    table = pq.read_table(tmp_path / "taught.parquet")
+    about = json.loads(table.schema.metadata[b"haiku_edge.spot_cohort"])
+    for taught, fits in ((None, True), ([3], False), ({SPADE: "all"}, False)):
+        others = {name: value for name, value in about.items() if name != "taught"}
+        stated = others if taught is None else others | {"taught": taught}
+        older = table.replace_schema_metadata({b"haiku_edge.spot_cohort": json.dumps(stated).encode()})
+        pq.write_table(older, tmp_path / "older.parquet")
+        if fits:
+            assert read_spot_cohort(tmp_path / "older.parquet").taught == {}
+        else:
+            with pytest.raises(UnreadableDatasetError, match="damaged"):
+                read_spot_cohort(tmp_path / "older.parquet")
+
+
 def test_what_does_not_fit_is_not_written(tmp_path: Path) -> None:
     cohort = planted_spots(patients=2)
     nan = cohort.vectors[SPADE].copy()
@@ -62,9 +83,12 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     write_spot_cohort(tmp_path / "cut.parquet", planted_spots(patients=2))
     whole = (tmp_path / "cut.parquet").read_bytes()
     (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
-    for name in ("patches.parquet", "text.parquet", "cut.parquet", "nowhere.parquet"):
+    (tmp_path / "folder").mkdir()
+    for name in ("patches.parquet", "text.parquet", "cut.parquet", "nowhere.parquet", "folder"):
         with pytest.raises(UnreadableDatasetError, match=r"Write"):
             read_spot_cohort(tmp_path / name)
+    with pytest.raises(UnreadableDatasetError, match="haiku-edge spots embed"):
+        read_spot_cohort(tmp_path / "nowhere.parquet")
 
 
 def test_representations_of_several_models_meet_spot_by_spot_and_gene_by_gene() -> None:
@@ -126,3 +150,12 @@ def test_cohorts_that_share_a_patient_or_measure_otherwise_are_not_pooled() -> N
         pool_cohorts([whole, replace(other, genes=tuple(reversed(other.genes)))])
     with pytest.raises(CohortError, match="no representation"):
         pool_cohorts([whole, replace(other, vectors={"UNI": other.vectors[SPADE]}, keys={})])
+
+
+@pytest.mark.parametrize("kind", ["vectors", "keys"])
+def test_cohorts_with_vectors_of_other_lengths_are_not_pooled(kind: str) -> None:
+    whole = planted_spots(patients=3)
+    shorter = {name: vectors[:, 1:] for name, vectors in getattr(whole, kind).items()}
+    other = replace(whole, patients=np.char.add(whole.patients, "x"), **{kind: shorter})
+    with pytest.raises(CohortError, match=rf"{next(iter(shorter))} have \d+ and \d+ numbers"):
+        pool_cohorts([whole, other])
