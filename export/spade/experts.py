@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +13,7 @@ from multiprocessing.synchronize import Event
 from haiku_edge.runtime.errors import NativeCrashError, StoppedError
 
 from ..training.loop import Progress
+from ..worker import end_with_parent
 from .expert_trainer import ExpertDone, ExpertJob, train_expert
 
 _stopped: Event | None = None
@@ -73,15 +73,7 @@ def _begin(stopped: Event) -> None:
     global _stopped
     _stopped = stopped
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End at once when the process that started this one is gone; states are whole on disk at any moment."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()  # states are whole on disk at any moment
 
 
 def _heed(_: Progress) -> None:

@@ -26,6 +26,7 @@ from ...heads.scores import class_samples, first_of, resample_patients
 from ...heads.settings import PRESETS, Settings, preset
 from ...heads.targets import ClassTarget, SurvivalTarget, Target, check_size, read_classes, read_survival
 from ...training.loop import deterministic
+from ...worker import end_with_parent
 from ..bootstrap import Estimate
 from .spot_cohort import SPADE, SpotCohort
 from .verdict import Gain
@@ -219,8 +220,9 @@ def _each(jobs: Sequence[_Job], workers: int) -> Iterator[NDArray[np.float64]]:
 
 
 def _begin() -> None:
-    """Prepare a worker: Ctrl-C ends it at once, without a word of its own."""
+    """Prepare a worker: Ctrl-C ends it at once, without a word of its own, and so does the end of its parent."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_with_parent()
 
 
 def _compare(
