@@ -7,7 +7,6 @@ the H&E tower of the host, the embedded bundle of Haiku, is the image encoder.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from haiku_edge.runtime.bundle import Bundle, Description, open_bundle
+from haiku_edge.runtime.engine.fingerprint import cpu_threads
 
 from .bundle import write_bundle
 from .checkpoint.spade import SpadeCheckpoint, read_spade
@@ -177,7 +177,7 @@ def _slide_heads(cohort: SpotCohort, plan: SpadePlan, say: Say) -> tuple[SlideRe
     """Classes and survival of patients, where the plan has enough of them."""
     if plan.label is None:
         return ()
-    folds, cores = plan.folds, len(os.sched_getaffinity(0))
+    folds, cores = plan.folds, cpu_threads()
     classes = score_slides(cohort, plan.label, folds=folds, workers=cores, say=say)
     return classes, score_slide_survival(cohort, networks=RISK_HEADS, folds=folds, workers=cores, say=say)
 

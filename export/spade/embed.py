@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from haiku_edge.runtime.inference.progress import Progress, Silent
 from ..checkpoint.spade import SpadeCheckpoint
 from ..checkpoint.spade_parts import make_head
 from ..evaluation.spade import SPADE, SpotCohort
+from ..evaluation.spade.join import stack_spots
 from ..spatial import DatasetSection, SectionSpots, SpotDataset, decode_patch, log_normalise
 from ..spatial.dataset import check_size
 
@@ -61,8 +62,7 @@ class GeneHeads:
     def __init__(self, checkpoint: SpadeCheckpoint, genes: Sequence[str]) -> None:
         assert checkpoint.spot_heads is not None and checkpoint.genes is not None
         places = {gene: place for place, gene in enumerate(genes)}
-        missing = [gene for gene in checkpoint.genes if gene not in places]
-        if missing:
+        if missing := _missing(checkpoint, genes):
             raise PanelError(
                 f"{len(missing)} of the {len(checkpoint.genes)} genes that the experts read are not in the dataset "
                 f"({', '.join(missing[:3])}…). Build it with `spots build --like` their dataset, or search pictures "
@@ -109,20 +109,26 @@ def gene_heads(checkpoint: SpadeCheckpoint, genes: Sequence[str], *, wanted: str
         if wanted == "expression":
             raise PanelError("The checkpoint has no gene heads, or does not name their genes. Search --keys image.")
         return None
-    if wanted == "auto" and not set(checkpoint.genes) <= set(genes):
+    if wanted == "auto" and _missing(checkpoint, genes):
         return None
     return GeneHeads(checkpoint, genes)
 
 
 def unread(checkpoint: SpadeCheckpoint, genes: Sequence[str]) -> str | None:
     """Why gene heads that are there can't read a dataset of these genes, in a sentence; None where they can."""
-    missing = set(checkpoint.genes or ()) - set(genes)
+    missing = _missing(checkpoint, genes)
     if checkpoint.spot_heads is None or not missing:
         return None
     return (
         f"The dataset lacks {len(missing)} of the {len(checkpoint.genes or ())} genes that the experts read (as "
         f"{min(missing)}), so spots are found by their pictures alone. `spots build --like` takes the experts' genes."
     )
+
+
+def _missing(checkpoint: SpadeCheckpoint, genes: Sequence[str]) -> list[str]:
+    """The genes that the heads read and a dataset of these genes lacks, in the heads' order."""
+    there = set(genes)
+    return [gene for gene in checkpoint.genes or () if gene not in there]
 
 
 def embed_spots(
@@ -161,7 +167,7 @@ def embed_spots(
         parts.append(_embed_section(engine, dimension, dataset, section, spots, columns, heads, told))
     told.finish()
     experts = np.concatenate([part.experts for part in parts])
-    return EmbeddedSpots(_join([part.cohort for part in parts], tuple(genes)), experts)
+    return EmbeddedSpots(stack_spots([part.cohort for part in parts]), experts)
 
 
 def some_spots(spots: SectionSpots, most: int | None, rng: np.random.Generator) -> SectionSpots:
@@ -189,7 +195,7 @@ def _embed_section(
         progress.advance(len(tiles))
     mixture = split_mixture(np.concatenate(outputs), dimension)
     cohort = SpotCohort(
-        genes=(),
+        genes=tuple(dataset.genes[column] for column in columns),
         spots=spots.spots,
         sections=np.full(len(spots), section.section),
         patients=np.full(len(spots), section.patient),
@@ -217,17 +223,3 @@ def _batches(spots: SectionSpots, side: int) -> Iterator[NDArray[np.uint8]]:
         patches = np.stack([decode_patch(data) for data in spots.patches[start : start + BATCH]])
         edge = (patches.shape[1] - side) // 2
         yield np.ascontiguousarray(patches[:, edge : edge + side, edge : edge + side])
-
-
-def _join(parts: Sequence[SpotCohort], genes: tuple[str, ...]) -> SpotCohort:
-    def column(name: str) -> Any:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    columns = {name: column(name) for name in ("spots", "sections", "patients", "organs", "x", "y", "expression")}
-    return SpotCohort(
-        genes=genes,
-        vectors={SPADE: np.concatenate([part.vectors[SPADE] for part in parts])},
-        keys={SPADE: np.concatenate([part.keys[SPADE] for part in parts])} if all(part.keys for part in parts) else {},
-        facts={patient: own for part in parts for patient, own in part.facts.items()},
-        **columns,
-    )

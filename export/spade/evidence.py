@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from haiku_edge.runtime.atlas import PatchTable, PictureTable
 from haiku_edge.runtime.atlas.open import standardise
 from haiku_edge.runtime.bundle import AtlasSection, CalibrationSection, ExpertSection, KnownPatients
 from haiku_edge.runtime.errors import CohortError
-from haiku_edge.runtime.inference.conformal import patient_quantile
+from haiku_edge.runtime.inference.conformal import least_patients
 from haiku_edge.runtime.inference.progress import Progress, Silent
 
 from ..atlas.files import FOLDERS, assemble_files
@@ -149,14 +148,9 @@ def remark_on_cases(cases: EmbeddedSpots, name: str) -> str | None:
     return few and f"{_patients(count)} of {name} {_calibrate(count)}{few}"
 
 
-def patients_needed(coverage: float = COVERAGE) -> int:
-    """Fewest patients with whom the run time has an interval of a coverage between 0 and 1."""
-    return next(count for count in itertools.count(1) if np.isfinite(patient_quantile(np.zeros(count), coverage)))
-
-
 def _too_few(patients: int) -> str | None:
     """The end of a sentence that tells how many calibrate, where that is too few for intervals."""
-    needed = patients_needed()
+    needed = least_patients(COVERAGE)
     if patients >= needed:
         return None
     return (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.synchronize import Event
 
+from haiku_edge.runtime.engine.fingerprint import cpu_threads
 from haiku_edge.runtime.errors import NativeCrashError, StoppedError
 
 from ..training.loop import Progress
@@ -60,7 +60,7 @@ def train_experts(
 
 def default_workers(device: str, threads: int) -> int:
     """As many processes as there are cores for; one on a GPU."""
-    return 1 if device == "cuda" else max(1, len(os.sched_getaffinity(0)) // threads)
+    return 1 if device == "cuda" else max(1, cpu_threads() // threads)
 
 
 def _finish(own: ExpertDone, done: Callable[[ExpertDone], None]) -> ExpertDone:

@@ -68,19 +68,32 @@ def pool_cohorts(parts: Sequence[SpotCohort]) -> SpotCohort:
     patients = [patient for part in parts for patient in sorted(set(part.patients.tolist()))]
     if any(part.genes != first.genes for part in parts) or len(set(patients)) < len(patients):
         raise CohortError("The cohorts have other genes, or a patient in common. Pool cohorts of different patients.")
-    vectors, keys = (_in_all([getattr(part, name) for part in parts]) for name in ("vectors", "keys"))
-    if not vectors:
+    if not set.intersection(*(set(part.vectors) for part in parts)):
         raise CohortError("The cohorts have no representation in common. Embed them with the same models.")
+    return stack_spots(parts)
+
+
+def stack_spots(parts: Sequence[SpotCohort]) -> SpotCohort:
+    """The spots of cohorts of the same genes, one below the other, in the representations that all of them have.
+
+    Raises:
+        CohortError: Vectors of one name are of different lengths.
+    """
+    vectors, keys = (_in_all([getattr(part, name) for part in parts]) for name in ("vectors", "keys"))
     columns = ("spots", "sections", "patients", "organs", "x", "y", "expression")
     expected = [part.expected for part in parts if part.expected is not None]
     return SpotCohort(
-        genes=first.genes,
+        genes=parts[0].genes,
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
         vectors=vectors,
-        taught={name: sum(part.taught.get(name, 0) for part in parts) for name in vectors},
         keys=keys,
         facts={patient: own for part in parts for patient, own in part.facts.items()},
         expected=np.concatenate(expected) if len(expected) == len(parts) else None,
+        taught={
+            name: sum(part.taught.get(name, 0) for part in parts)
+            for name in vectors
+            if any(name in part.taught for part in parts)
+        },
     )
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from haiku_edge.export.evaluation.spade import SPADE, SpotCohort
 from haiku_edge.export.spade.embed import EmbeddedSpots
-from haiku_edge.export.spade.evidence import COVERAGE, patients_needed, remark_on_cases, split_calibrating
+from haiku_edge.export.spade.evidence import COVERAGE, remark_on_cases, split_calibrating
 from haiku_edge.runtime.bundle import KnownPatients
-from haiku_edge.runtime.inference.conformal import tile_quantile
+from haiku_edge.runtime.inference.conformal import least_patients, tile_quantile
 
 FEW = "which is too few for any interval of 90 %: 9 patients are needed."
 
@@ -36,12 +36,12 @@ def _spots(patients: int) -> EmbeddedSpots:
 
 def test_the_patients_needed_are_those_with_whom_a_tile_has_an_interval() -> None:
     """A new patient is at most the worst of n + 1 with probability n / (n + 1), which must reach the coverage."""
-    needed = patients_needed()
+    needed = least_patients(COVERAGE)
     assert needed / (needed + 1) >= COVERAGE - 1e-12 > (needed - 1) / needed
     for patients, finite in ((needed - 1, False), (needed, True)):
         names = np.array([f"P{number}" for number in range(patients)])
         assert np.isfinite(tile_quantile(np.arange(1.0, patients + 1), names, COVERAGE)) == finite
-    assert patients_needed(0.8) == 4
+    assert least_patients(0.8) == 4
 
 
 @pytest.mark.parametrize(("patients", "count"), [(6, 1), (40, 8), (45, 9)])
